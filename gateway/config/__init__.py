@@ -1,0 +1,1 @@
+"""Floor 1: routes.yaml and the environment become one frozen snapshot."""

@@ -1,0 +1,76 @@
+"""Every way in which the gateway itself can fail a request: one table of codes, statuses and guilty sides."""
+
+from typing import Literal
+
+import msgspec
+
+Guilty = Literal["client", "gateway", "upstream"]
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One way to fail. `code` is stable: people look it up, programs switch on it."""
+
+    code: str
+    status: int
+    title: str
+    guilty: Guilty
+    detail: str = ""
+    closes: bool = False  # the connection can't be trusted, or used, after this
+
+
+def _client(code: str, status: int, title: str, detail: str = "", closes: bool = False) -> Fault:
+    return Fault(code, status, title, "client", detail, closes)
+
+
+def _upstream(code: str, status: int, title: str, detail: str = "") -> Fault:
+    return Fault(code, status, title, "upstream", detail)
+
+
+# The request itself
+BAD_REQUEST = _client("bad_request", 400, "The request is not valid HTTP/1.1", closes=True)
+BAD_FRAMING = _client("bad_framing", 400, "The length of the request's body is not stated clearly", closes=True)
+BAD_HOST = _client("bad_host", 400, "The request needs exactly one valid Host", closes=True)
+BAD_AUTHORITY = _client("bad_authority", 400, "The request's target names another host than its Host", closes=True)
+AMBIGUOUS_PATH = _client(
+    "ambiguous_path", 400, "Two programs could read this path differently",
+    "Send the path without dot-segments, encoded slashes, double encodings, empty segments or parameters.",
+    closes=True,
+)  # fmt: skip
+BAD_UPGRADE = _client("bad_upgrade", 400, "This upgrade is not possible", closes=True)
+DUPLICATE_CREDENTIAL = _client("duplicate_credential", 400, "Send one credential of each kind", closes=True)
+BAD_PROXY_HEADER = _client("bad_proxy_header", 400, "The PROXY protocol header is not valid", closes=True)
+REFUSED_HEADER = _client("refused_header", 400, "A header name has an underscore", closes=True)
+CONNECT_REFUSED = _client("connect_refused", 405, "CONNECT is not offered", closes=True)
+REQUEST_TIMEOUT = _client("request_timeout", 408, "The request did not arrive in time", closes=True)
+BODY_TOO_LARGE = _client("body_too_large", 413, "The body is larger than this route accepts")
+TARGET_TOO_LONG = _client("target_too_long", 414, "The request's target is too long", closes=True)
+EXPECTATION_FAILED = _client("expectation_failed", 417, "Only 100-continue can be expected", closes=True)
+HEADERS_TOO_LARGE = _client("headers_too_large", 431, "The request's head is too large", closes=True)
+CLIENT_CLOSED = _client("client_closed", 499, "The client went away", closes=True)
+
+# Finding the route
+NO_ROUTE = _client("no_route", 404, "No route matches this request")
+METHOD_NOT_ALLOWED = _client("method_not_allowed", 405, "This place does not take that method")
+
+# Credentials and rights
+CREDENTIAL_MISSING = _client("credential_missing", 401, "Sign in first")
+INVALID_TOKEN = _client("invalid_token", 401, "The credential is not, or no longer, valid")
+ORIGIN_REFUSED = _client("origin_refused", 403, "This origin may not do that")
+
+# The gateway's own side
+POLICY_CRASHED = Fault("policy_crashed", 500, "A policy of this route failed", "gateway")
+INTERNAL_ERROR = Fault("internal_error", 500, "The gateway failed", "gateway", closes=True)
+IDENTITY_UNAVAILABLE = Fault("identity_unavailable", 503, "Sign-in can't be checked just now", "gateway")
+TOO_MANY_CONNECTIONS = Fault("too_many_connections", 503, "The gateway is full", "gateway", closes=True)
+DRAINING = Fault("draining", 503, "The gateway is about to stop", "gateway", closes=True)
+
+# The upstream
+UPSTREAM_UNAVAILABLE = _upstream("upstream_unavailable", 503, "No server of this upstream can be reached")
+UPSTREAM_BUSY = _upstream("upstream_busy", 503, "Every connection of this upstream is in use")
+UPSTREAM_CONNECT_TIMEOUT = _upstream("upstream_connect_timeout", 504, "The upstream did not accept in time")
+UPSTREAM_TIMEOUT = _upstream("upstream_timeout", 504, "The upstream did not answer in time")
+UPSTREAM_RESET = _upstream("upstream_reset", 502, "The upstream broke the connection")
+UPSTREAM_BAD_REPLY = _upstream("upstream_bad_reply", 502, "The upstream's reply is not valid HTTP/1.1")
+UPSTREAM_TLS = _upstream("upstream_tls", 502, "The upstream's certificate was not accepted")
+
+FAULTS: dict[str, Fault] = {fault.code: fault for fault in list(globals().values()) if isinstance(fault, Fault)}
