@@ -1,0 +1,182 @@
+"""Header names: what becomes of each, in every spelling, and the cutting of our own credentials."""
+
+import re
+
+# What becomes of a request header: bits, so that a whole head is summed up in one int.
+PASS = 0  # goes to the upstream as it came
+DROP = 1
+NOTED = 2  # kept under its lower-case name for the gateway's own reading; passed on only with PASSED
+PASSED = 4
+UNDERSCORE = 8
+SINGLE = 16  # a second one makes the request ambiguous
+DOUBLED = 32  # set by the reader when a SINGLE one came twice
+CREDENTIAL = 64  # X-Api-Key and `header:NAME` of accept: passed on unless it carries a credential of ours
+# names that need a look after the head is read
+LENGTH = 1 << 8
+CODING = 1 << 9
+CONNECTION = 1 << 10
+UPGRADE = 1 << 11
+EXPECT = 1 << 12
+FORWARDED = 1 << 13
+TRACE = 1 << 14
+COOKIE = 1 << 15
+H2C = 1 << 16
+REQUEST_ID = 1 << 17
+AUTHORIZATION = 1 << 18
+
+HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization "
+    b"te trailer transfer-encoding upgrade".split()
+)
+FRAMING = frozenset(b"content-length transfer-encoding host expect".split())
+
+_NAMED: dict[bytes, int] = {
+    b"host": NOTED | SINGLE,
+    b"content-length": NOTED | SINGLE | LENGTH,
+    b"transfer-encoding": NOTED | CODING,
+    b"connection": NOTED | CONNECTION,
+    b"upgrade": NOTED | UPGRADE,
+    b"expect": NOTED | EXPECT,
+    b"http2-settings": H2C | DROP,
+    b"authorization": NOTED | SINGLE | AUTHORIZATION,
+    b"cookie": NOTED | COOKIE,
+    b"x-forwarded-for": NOTED | FORWARDED,
+    b"x-forwarded-proto": NOTED | FORWARDED,
+    b"x-forwarded-host": NOTED | FORWARDED,
+    b"x-forwarded-port": NOTED | FORWARDED,
+    b"forwarded": NOTED | FORWARDED,
+    b"x-request-id": NOTED | REQUEST_ID,
+    b"traceparent": NOTED | TRACE,
+    b"user-agent": NOTED | PASSED,
+    b"accept": NOTED | PASSED,
+    b"sec-fetch-mode": NOTED | PASSED,
+    b"x-api-key": NOTED | CREDENTIAL,
+}
+_FORGEABLE = frozenset(
+    b"x-user remote-user remote-groups remote-email remote-name x-real-ip proxy x-rewrite-url "
+    b"x-http-method-override x-http-method x-method-override".split()
+)
+_FORGEABLE_PREFIXES = (
+    b"x-user-", b"x-forwarded-", b"x-auth-request-", b"x-remote-", b"x-authentik-", b"x-original-", b"x-envoy-",
+)  # fmt: skip
+_NOT_PLAIN = re.compile(rb"[^a-z0-9]")
+_LONGEST_REMEMBERED = 64
+_MOST_REMEMBERED = 4096
+
+
+def folded(name: bytes) -> bytes:
+    """All spellings that a backend could take for one name (WSGI, CGI and PHP fold them) become one."""
+    return _NOT_PLAIN.sub(b"-", name.lower())
+
+
+class RequestNames:
+    """What becomes of each request header of one configuration; every spelling is judged once and remembered."""
+
+    __slots__ = ("_extra", "_forgeable", "refuse_underscores", "remembered")
+
+    def __init__(
+        self,
+        *,
+        reads: frozenset[bytes] = frozenset(),
+        identity_names: frozenset[bytes] = frozenset(),
+        credential_names: frozenset[bytes] = frozenset(),
+        refuse_underscores: bool = False,
+    ) -> None:
+        self._forgeable = _FORGEABLE | {folded(name) for name in identity_names}
+        self._extra = {name: NOTED | CREDENTIAL for name in credential_names}
+        for name in reads:
+            self._extra.setdefault(name, NOTED | PASSED)
+        self.refuse_underscores = refuse_underscores
+        self.remembered: dict[bytes, int] = {}
+
+    def judge(self, name: bytes) -> int:
+        """Called for a spelling not seen before; the reader looks into `remembered` first."""
+        kind = self._judge(name)
+        if len(name) <= _LONGEST_REMEMBERED and len(self.remembered) < _MOST_REMEMBERED:
+            self.remembered[name] = kind
+        return kind
+
+    def _judge(self, name: bytes) -> int:
+        if b"_" in name:
+            return UNDERSCORE | DROP
+        lower = name.lower()
+        kind = _NAMED.get(lower)
+        if kind is not None:
+            return kind
+        if lower in HOP_BY_HOP:
+            return DROP
+        spelling = folded(lower)
+        if spelling in self._forgeable or spelling.startswith(_FORGEABLE_PREFIXES):
+            return DROP
+        return self._extra.get(lower, PASS)
+
+
+# What becomes of a reply's header.
+SET_COOKIE = 1 << 19
+_REPLY_NAMED: dict[bytes, int] = {
+    b"content-length": NOTED | PASSED | LENGTH,
+    b"transfer-encoding": NOTED | CODING,
+    b"connection": NOTED | CONNECTION,
+    b"upgrade": NOTED | UPGRADE,
+    b"set-cookie": SET_COOKIE,
+    b"content-type": NOTED | PASSED,
+}
+_REPLY_OURS = (b"x-access-token", b"x-accel-")
+
+
+class ReplyNames:
+    """What becomes of each header of an upstream's reply on one route."""
+
+    __slots__ = ("_drop", "remembered")
+
+    def __init__(self, drop: frozenset[bytes] = frozenset()) -> None:
+        self._drop = drop
+        self.remembered: dict[bytes, int] = {}
+
+    def judge(self, name: bytes) -> int:
+        kind = self._judge(name.lower())
+        if len(name) <= _LONGEST_REMEMBERED and len(self.remembered) < _MOST_REMEMBERED:
+            self.remembered[name] = kind
+        return kind
+
+    def _judge(self, lower: bytes) -> int:
+        kind = _REPLY_NAMED.get(lower)
+        if kind is not None:
+            return DROP if lower in self._drop and not kind & (LENGTH | CODING | CONNECTION | UPGRADE) else kind
+        if lower in HOP_BY_HOP or lower in self._drop or lower == b"x-request-id":
+            return DROP
+        return DROP if lower.startswith(_REPLY_OURS) else PASS
+
+
+OUR_COOKIES = (b"__Host-postern", b"__Secure-postern", b"postern")
+_OUR_TOKENS = (b"psa_", b"psr_", b"psk_")
+
+
+def is_our_token(value: bytes) -> bool:
+    """Whether a header's value is, or its bearer token is, a credential that this gateway's identity issues."""
+    scheme, _, token = value.partition(b" ")
+    if token and scheme.lower() == b"bearer":
+        value = token.lstrip(b" ")
+    return value.startswith(_OUR_TOKENS)
+
+
+def without_our_cookies(cookie: bytes) -> bytes:
+    """The Cookie line less our session cookie's pairs; the other pairs byte for byte."""
+    if b"postern" not in cookie:
+        return cookie
+    kept = [pair for pair in cookie.split(b";") if pair.partition(b"=")[0].strip() not in OUR_COOKIES]
+    return b";".join(kept).strip(b" ;")
+
+
+def sets_our_cookie(value: bytes) -> bool:
+    """Whether a Set-Cookie line of the upstream would set, or toss, our session cookie."""
+    return b"postern" in value and value.partition(b"=")[0].strip() in OUR_COOKIES
+
+
+def dropped(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:
+    """The lines (flat: name, ": ", value, CRLF) less those of the given lower-case names."""
+    kept: list[bytes] = []
+    for at in range(0, len(lines), 4):
+        if lines[at].lower() not in names:
+            kept += lines[at : at + 4]
+    return kept
