@@ -1,0 +1,1 @@
+"""What tests share: a recording upstream, the running gateway, a raw client, certificates."""
