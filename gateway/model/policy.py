@@ -1,5 +1,6 @@
 """The protocol of a policy, built in or your own, and the fixed effects that the chain applies for it."""
 
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -14,9 +15,9 @@ class Effects(msgspec.Struct, frozen=True):
     Names are lower-case. Blocks are whole header lines, each ended by CRLF.
     """
 
-    request_drop: frozenset[bytes] = frozenset()  # the client's headers of these names don't reach the upstream
+    request_drop: frozenset[bytes] = frozenset()  # the client's headers of these names stop here
     request_add: bytes = b""  # lines added towards the upstream
-    reply_drop: frozenset[bytes] = frozenset()  # the upstream's headers of these names don't reach the client
+    reply_drop: frozenset[bytes] = frozenset()  # the upstream's headers of these names stop here
     reply_add: bytes = b""  # lines added to every reply of the route, refusals too
     reads: frozenset[bytes] = frozenset()  # request headers the policy wants to find in exchange.noted
 
@@ -35,3 +36,42 @@ class Policy(Protocol):
 
     def on_response(self, exchange: Exchange, reply: Reply) -> None:
         """See the reply's head on its way back, in reverse order; refusals too. May change `reply`."""
+
+
+class Identities(Protocol):
+    """Who a credential belongs to: the edge's cache, and behind it the identity service."""
+
+    def resolve(self, credential: bytes, exchange: Exchange) -> Verdict:
+        """Set exchange.identity and return None, or refuse."""
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """What a policy may know and use of the gateway around it, besides its own settings."""
+
+    identities: Identities
+    route: str = ""  # the route's name
+    service: str = "postern"
+    tls: bool = False  # the listener itself speaks TLS
+    sign_in: str = "/auth/sign-in"  # the sign-in page; empty where none is served
+    cookies: tuple[bytes, ...] = (b"__Host-postern", b"__Secure-postern", b"postern")  # names of our cookie
+
+
+def merge(parts: Sequence[Effects]) -> Effects:
+    """The effects of a whole route, from those of its policies in the order in which they run.
+
+    A request goes down through them and a reply up, so each drops also what those before it added.
+    """
+    request_drop, request_add = _pile((part.request_drop, part.request_add) for part in parts)
+    reply_drop, reply_add = _pile((part.reply_drop, part.reply_add) for part in reversed(parts))
+    reads = frozenset[bytes]().union(*(part.reads for part in parts))
+    return Effects(request_drop, request_add, reply_drop, reply_add, reads)
+
+
+def _pile(steps: Iterable[tuple[frozenset[bytes], bytes]]) -> tuple[frozenset[bytes], bytes]:
+    dropped: frozenset[bytes] = frozenset()
+    added: list[bytes] = []
+    for drop, add in steps:
+        added = [line for line in added if line.partition(b":")[0].lower() not in drop]
+        added += [line + b"\r\n" for line in add.split(b"\r\n") if line]
+        dropped |= drop
+    return dropped, b"".join(added)

@@ -29,6 +29,7 @@ class Answer(msgspec.Struct, frozen=True):
     """The gateway itself answers: a preflight, a redirect to sign-in."""
 
     reply: Reply
+    instead_of: Fault | None = None  # the refusal that it puts kindly: report mode lets such a request go on
 
 
 Outcome = Refuse | Answer | None
