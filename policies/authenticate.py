@@ -1,0 +1,190 @@
+"""Who asks: finds the credential that counts, has it resolved, and says what happens when there is none."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar, Literal
+from urllib.parse import quote_from_bytes
+
+import msgspec
+
+from gateway.model.exchange import Exchange
+from gateway.model.faults import CREDENTIAL_MISSING, DUPLICATE_CREDENTIAL, INVALID_TOKEN
+from gateway.model.lines import free_name
+from gateway.model.policy import Effects, Ports
+from gateway.model.verdict import Answer, Refuse, Reply, Verdict
+
+# RFC 6750 section 2.1, b64token; the = of padding stand at its end only
+_TOKEN_BYTES = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~+/"
+_LONGEST = 8192
+_LONGEST_RETURN = 2048  # bytes of return_to before encoding; the query is left behind first
+_API_KEY = b"psk_"
+_GETS = frozenset({b"GET", b"HEAD"})
+
+# A place where a credential may stand: what it holds, what is wrong with it, or None. The second argument is
+# the token of `Authorization: Bearer`, parsed once for all places.
+Place = Callable[[Exchange, bytes | None], bytes | Refuse | None]
+
+
+class Authenticate:
+    name: ClassVar[str] = "authenticate"
+
+    class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        mode: Literal["required", "optional", "none"] = "required"
+        accept: tuple[str, ...] = ("bearer", "cookie", "api_key")  # in order of preference
+        on_missing: Literal["auto", "redirect", "401", 401] = "auto"
+        forward_credential: bool = False
+
+        def __post_init__(self) -> None:
+            if not self.accept and self.mode != "none":
+                raise ValueError("accept names no credential, so nobody could sign in")
+            for word in self.accept:
+                _check_accepted(word)
+
+    def __init__(self, settings: Settings, ports: Ports) -> None:
+        self.forward_credential = settings.forward_credential  # for the edge, which strips credentials
+        self.credential_names = _credential_names(settings.accept)  # likewise: headers that may hold one
+        self._off = settings.mode == "none"
+        self._required = settings.mode == "required"
+        self._takes_keys = "api_key" in settings.accept
+        self._takes_bearers = any(word == "bearer" or word.startswith("issuer:") for word in settings.accept)
+        self._places = self._in_order(settings.accept)
+        self._session = _session_cookies(ports.cookies)
+        self._resolve = ports.identities.resolve
+        self._sign_in = ports.sign_in.encode()
+        self._on_missing = str(settings.on_missing) if ports.sign_in else "401"
+        challenge = b"Bearer realm=" + _quoted(ports.service)
+        self._missing = Refuse(CREDENTIAL_MISSING, headers=((b"WWW-Authenticate", challenge),))
+        # RFC 6750 section 3.1: `error` only when a credential came
+        wrong = challenge + b', error="invalid_token"'
+        self._invalid = Refuse(INVALID_TOKEN, headers=((b"WWW-Authenticate", wrong),))
+        self._duplicate = Refuse(DUPLICATE_CREDENTIAL)
+
+    def effects(self) -> Effects:
+        return Effects(reads=self.credential_names | {b"sec-fetch-mode", b"accept"})
+
+    def on_request(self, exchange: Exchange) -> Verdict:
+        if self._off:
+            return None
+        bearer = _bearer_token(exchange.authorization) if exchange.authorization else None
+        chosen: bytes | Refuse | None = None
+        for place in self._places:  # all of them, since a doubled credential is refused wherever it stands
+            found = place(exchange, bearer)
+            if found is self._duplicate:
+                return self._duplicate
+            if chosen is None:
+                chosen = found
+        if chosen is None:
+            return self._without_credential(exchange) if self._required else None
+        return chosen if isinstance(chosen, Refuse) else self._resolve(chosen, exchange)
+
+    def _in_order(self, accept: tuple[str, ...]) -> tuple[Place, ...]:
+        places: dict[str, Place] = {}
+        for word in accept:
+            kind, _, name = word.partition(":")
+            if kind in ("bearer", "issuer"):
+                places.setdefault("bearer", self._bearer)
+            elif kind == "cookie":
+                places[kind] = self._cookie
+            elif kind == "api_key":
+                places[kind] = self._api_key
+            else:
+                places[word.lower()] = partial(self._header, name.lower().encode())
+        if self._takes_keys:  # a key comes as a bearer, so other bearers are judged, not overlooked
+            places.setdefault("bearer", self._bearer)
+        return tuple(places.values())
+
+    def _bearer(self, exchange: Exchange, bearer: bytes | None) -> bytes | Refuse | None:
+        if bearer is None:
+            return None
+        if self._takes_keys and bearer.startswith(_API_KEY):
+            return None  # _api_key takes it, at its own rank
+        if not self._takes_bearers or bearer.startswith(_API_KEY):
+            return self._invalid
+        return bearer if _possible(bearer) else self._invalid
+
+    def _api_key(self, exchange: Exchange, bearer: bytes | None) -> bytes | Refuse | None:
+        key = exchange.noted.get(b"x-api-key", b"")
+        ours = _API_KEY in key  # other keys are the upstream's affair
+        if bearer is not None and bearer.startswith(_API_KEY):
+            if ours:
+                return self._duplicate
+            key = bearer
+        elif not ours:
+            return None
+        elif b"," in key:
+            return self._duplicate
+        return key if _possible(key) else self._invalid
+
+    def _cookie(self, exchange: Exchange, bearer: bytes | None) -> bytes | Refuse | None:
+        if not exchange.cookie:
+            return None
+        values = self._session.findall(exchange.cookie)
+        if len(values) > 1:
+            return self._duplicate
+        # what can't be a session is no credential: a browser would be stuck with a 401 that it can't clear
+        return values[0] if values and _possible(values[0]) else None
+
+    def _header(self, name: bytes, exchange: Exchange, bearer: bytes | None) -> bytes | Refuse | None:
+        value = exchange.noted.get(name)
+        if not value:
+            return None
+        if b"," in value:
+            return self._duplicate
+        return value if _possible(value) else self._invalid
+
+    def _without_credential(self, exchange: Exchange) -> Verdict:
+        how = self._on_missing
+        if how == "401" or exchange.upgrade or (how == "auto" and not exchange.navigates()):
+            return self._missing
+        # what was sent with other methods can't be sent again after sign-in, so there is no way back to it
+        comes_back = exchange.method in _GETS
+        location = self._sign_in + (_return_to(exchange) if comes_back else b"")
+        headers = [(b"Location", location), (b"Cache-Control", b"no-store")]
+        return Answer(Reply(302 if comes_back else 303, headers), instead_of=CREDENTIAL_MISSING)
+
+
+def _possible(value: bytes) -> bool:
+    bare = value.rstrip(b"=")
+    return bare != b"" and len(value) <= _LONGEST and not bare.translate(None, _TOKEN_BYTES)
+
+
+def _bearer_token(authorization: bytes) -> bytes | None:
+    """None when the scheme is not Bearer; then it is the upstream's affair."""
+    scheme, _, rest = authorization.partition(b" ")
+    return rest.strip(b" ") if scheme.lower() == b"bearer" else None
+
+
+def _return_to(exchange: Exchange) -> bytes:
+    path = exchange.path
+    if path.startswith(b"//"):
+        return b""  # `paths: {empty_segments: true}` lets such a path in; as a reference it would name a host
+    where = path + exchange.query
+    if len(where) > _LONGEST_RETURN:
+        where = path
+    return b"?return_to=" + quote_from_bytes(where).encode() if len(where) <= _LONGEST_RETURN else b""
+
+
+def _session_cookies(names: tuple[bytes, ...]) -> re.Pattern[bytes]:
+    either = b"|".join(re.escape(name) for name in names)
+    return re.compile(rb"(?:^|;)\s*(?:" + either + rb")\s*=\s*([^;]*?)\s*(?=;|$)")
+
+
+def _credential_names(accept: tuple[str, ...]) -> frozenset[bytes]:
+    names = {word.partition(":")[2].lower().encode() for word in accept if word.startswith("header:")}
+    return frozenset(names | {b"x-api-key"} if "api_key" in accept else names)
+
+
+def _quoted(text: str) -> bytes:
+    """An RFC 9110 quoted-string; what can't stand in one is left out."""
+    plain = "".join(letter for letter in text if " " <= letter <= "~")
+    return b'"' + plain.replace("\\", "\\\\").replace('"', '\\"').encode() + b'"'
+
+
+def _check_accepted(word: str) -> None:
+    kind, _, name = word.partition(":")
+    if kind == "header" and name:
+        if free_name(name) in (b"authorization", b"cookie", b"x-api-key"):
+            raise ValueError(f"{word!r}: say bearer, cookie or api_key for what comes there")
+    elif not (kind == "issuer" and name) and word not in ("bearer", "cookie", "api_key"):
+        raise ValueError(f"{word!r} is no credential: bearer, cookie, api_key, issuer:NAME or header:NAME")
