@@ -135,7 +135,7 @@ class Group:
         others = [other for other in self.servers if other is not server]
         out = sum(other.ejected_until > now for other in others)
         last = not any(other.healthy and other.ejected_until <= now for other in others)
-        # A little more than the product, for 0.1 * 30 is less than 3.
+        # A little more than the product, for 0.29 * 100 is less than 29.
         return not last and out + 1 <= self._outlier.max_ejected * len(self.servers) + 1e-9
 
     # What checks tell
