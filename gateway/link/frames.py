@@ -43,7 +43,7 @@ class FrameReader:
                 break
             try:
                 messages.append(_decode(bytes(buffer[4 : 4 + length])))
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise BadFrame(str(error)) from None
             del buffer[: 4 + length]
         return messages
