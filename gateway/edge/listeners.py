@@ -7,8 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-import msgspec
-
 from gateway.edge.proxy_protocol import (
     MAX_HEADER,
     BadProxyHeader,
@@ -17,6 +15,7 @@ from gateway.edge.proxy_protocol import (
     Source,
     parse,
 )
+from gateway.edge.redirect import refusal
 from gateway.edge.tls import ServerTls
 from gateway.model.addresses import of_peer
 from gateway.model.faults import BAD_PROXY_HEADER
@@ -194,7 +193,7 @@ class Listener:
         try:
             if self._tls is None:
                 connection.recv(65536)  # closing with bytes unread would destroy the reply on its way
-                connection.send(_BAD_HEADER_REPLY)
+                connection.send(refusal(BAD_PROXY_HEADER))
         except OSError:
             pass
         connection.close()
@@ -207,17 +206,3 @@ async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> Non
         await ready.wait()
     finally:
         loop.remove_reader(sock)
-
-
-def _bad_header_reply() -> bytes:
-    fault = BAD_PROXY_HEADER
-    body = msgspec.json.encode(
-        {"type": "about:blank", "title": fault.title, "status": fault.status, "code": fault.code}
-    )
-    return (
-        b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n"
-        b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body)
-    )
-
-
-_BAD_HEADER_REPLY = _bad_header_reply()
