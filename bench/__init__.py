@@ -1,0 +1,1 @@
+"""Measurements of Postern beside its peers, on the machine at hand."""
