@@ -7,7 +7,7 @@ from gateway.model.headers import DROP, FRAMING, HOP_BY_HOP, RequestNames
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
-_WRITTEN_BY_THE_EDGE = frozenset({b"x-request-id", b"forwarded"})
+_WRITTEN_BY_THE_EDGE = frozenset({b"x-request-id", b"forwarded", b"traceparent"})
 _NAMES = RequestNames()
 
 

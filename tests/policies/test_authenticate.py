@@ -66,6 +66,13 @@ def test_a_credential_is_resolved(mode: str, sent: dict[str, Any], credential: b
     assert (verdict, asked) == (UNAVAILABLE, [credential])
 
 
+def test_the_session_cookies_names_are_given_to_it() -> None:
+    other = {"cookies": (b"shop", b"id")}
+    assert judge(exchange(cookie=b"a=1; id=" + SESSION), other)[1] == [SESSION]
+    assert code(judge(exchange(cookie=b"shop=a; id=b"), other)[0]) == "duplicate_credential"
+    assert code(judge(exchange(cookie=b"postern=" + SESSION), other)[0]) == "credential_missing"
+
+
 def test_the_default_order_is_bearer_cookie_key() -> None:
     everything = exchange(
         authorization=b"Bearer " + TOKEN, cookie=b"postern=" + SESSION, noted={b"x-api-key": KEY}

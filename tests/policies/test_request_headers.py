@@ -30,8 +30,8 @@ def test_a_value_is_sent_as_it_stands() -> None:
     [
         "Host", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "TE", "Keep-Alive", "Expect",
         "X-User-Id", "x-user-anything", "X-User", "Remote-User", "X-Forwarded-For", "X-Forwarded-User",
-        "X-Auth-Request-Email", "X-Request-Id", "Forwarded", "X-Real-IP", "X-Original-URL", "X_User_Id",
-        "Proxy",
+        "X-Auth-Request-Email", "X-Request-Id", "Forwarded", "traceparent", "X-Original-URL", "X_User_Id",
+        "X-Real-IP", "Proxy",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("how", ["set", "add", "remove"])
