@@ -75,7 +75,8 @@ class Listener:
     async def start(self) -> None:
         self._sock.setblocking(False)
         if self._tls is None and self._proxy == "none":
-            # uvloop closes what it is given, and drain() needs the queue after that
+            # uvloop closes what it is given, and drain() needs the queue after that. A factory that raises
+            # would stop this server for good: libuv waits until the connection is taken.
             sock, factory = self._sock.dup(), partial(self._factory, None)
             self._server = await self._loop.create_server(factory, sock=sock, backlog=BACKLOG)
             return
@@ -89,6 +90,8 @@ class Listener:
         self._stop_accepting()
         while self._accept_one():
             pass
+        if self._paused is not None:  # no room: they stay with the socket's other holders
+            self._paused.cancel()
         self._sock.close()
         while self._pending:
             await asyncio.wait(self._pending)
