@@ -1,0 +1,166 @@
+"""Every block in the documentation is true: configurations load, commands exist, code compiles."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from operator import attrgetter
+from pathlib import Path
+from textwrap import indent
+from typing import NamedTuple
+
+import pytest
+
+from policies import POLICIES
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# What a reader may be told to type besides `make` and `postern`.
+PROGRAMS = {
+    "curl",
+    "git",
+    "cd",
+    "kill",
+    "pip",
+    "python3",
+    "openssl",
+    "sudo",
+    "source",
+    "export",
+    "ulimit",
+    "nginx",
+}
+BY_PLACE = attrgetter("place")
+ENVIRONMENT = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT)}
+
+
+class Block(NamedTuple):
+    place: str  # page and line
+    language: str
+    text: str
+
+
+def blocks(*languages: str) -> list[Block]:
+    """Fenced blocks. ```yaml refused``` holds a configuration that must be refused."""
+    return list(_blocks(languages))
+
+
+def _blocks(languages: tuple[str, ...]) -> Iterator[Block]:
+    for page in PAGES:
+        text = page.read_text() if page.is_file() else ""
+        for found in re.finditer(r"^( *)```([\w ]*)\n(.*?)^\1```$", text, re.M | re.S):
+            if found[2] in languages:
+                line = text.count("\n", 0, found.start()) + 1
+                body = re.sub(rf"^{found[1]}", "", found[3], flags=re.M)
+                yield Block(f"{page.relative_to(ROOT)}:{line}", found[2], body)
+
+
+def whole(text: str) -> str:
+    """A fragment put where it belongs: a list of routes, the policies of one, or keys of the top."""
+    first = next(line for line in text.splitlines() if line and not line.startswith("#"))
+    key = first.split(":")[0]
+    if key == "version":
+        return text
+    if first.startswith("- "):
+        text = "routes:\n" + indent(text, "  ")
+    elif key in {policy.name for policy in POLICIES}:
+        text = "policies:\n" + indent(text, "  ")
+        key = "policies"
+    if key == "policies":
+        text = "routes:\n  - name: page\n    match: {path: /**}\n    upstream: app\n" + indent(text, "    ")
+    if not re.search("^routes:", text, re.M):
+        text += "\nroutes:\n  - {name: page, match: {path: /**}, upstream: app}\n"
+    if not re.search("^upstreams:", text, re.M):
+        names = {"app", *re.findall(r"\bupstream: *([\w-]+)", text)}
+        text += "\nupstreams:\n" + "".join(f"  {name}: http://127.0.0.1:5000\n" for name in sorted(names))
+    return "version: 1\n" + text
+
+
+@pytest.mark.parametrize("block", blocks("yaml", "yaml refused"), ids=BY_PLACE)
+def test_a_configuration_in_the_documentation_loads(block: Block, tmp_path: Path) -> None:
+    """Or is refused, where the page says that it is."""
+    routes = tmp_path / "routes.yaml"
+    routes.write_text(whole(block.text))
+    command = [sys.executable, "-m", "gateway.config.compile", str(routes), "--role", "all"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60)
+    assert (done.returncode == 0) == (block.language == "yaml"), done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=BY_PLACE)
+def test_a_command_in_the_documentation_exists(block: Block) -> None:
+    """Bash can read it; each make target, each subcommand of postern and each of its options is there."""
+    checked = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    for line in block.text.replace("\\\n", "").splitlines():
+        words = shlex.split(line, comments=True)
+        while words and re.match(r"[A-Z_]+=", words[0]):
+            words.pop(0)
+        if not words:
+            continue
+        program = words[0].removeprefix(".venv/bin/")
+        if program == "make":
+            named = {word for word in words[1:] if "=" not in word and not word.startswith("-")}
+            assert named <= make_targets()
+        elif program == "postern":
+            assert_postern(words[1:])
+        else:
+            assert program in PROGRAMS
+
+
+def assert_postern(words: list[str]) -> None:
+    text = help_of(words[0])
+    for option in words[1:]:
+        if option.startswith("-"):
+            assert option.split("=")[0] in text, f"postern {words[0]} has no {option}"
+
+
+@cache
+def help_of(command: str) -> str:
+    script = [sys.executable, "-c", "from gateway.cli.app import main; main()", command, "--help"]
+    environment = {**ENVIRONMENT, "COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
+    done = subprocess.run(script, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"postern {command}: {done.stderr}"
+    return done.stdout
+
+
+@cache
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+
+
+@pytest.mark.parametrize("block", blocks("json"), ids=BY_PLACE)
+def test_json_in_the_documentation_is_json(block: Block) -> None:
+    json.loads(block.text)
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=BY_PLACE)
+def test_python_in_the_documentation_compiles(block: Block) -> None:
+    compile(block.text, block.place, "exec")
+
+
+def test_every_block_says_its_language() -> None:
+    """One that no test above reads is marked as text."""
+    known = {"yaml", "yaml refused", "sh", "json", "python", "text"}
+    for page in PAGES:
+        fences = re.findall(r"^ *```(.*)$", page.read_text(), re.M)
+        assert set(fences[::2]) <= known, page.relative_to(ROOT)
+        assert set(fences[1::2]) <= {""}, page.relative_to(ROOT)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_within_the_documentation_leads_somewhere(page: Path) -> None:
+    prose = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_readme_begins_with_two_commands_that_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert {"make demo", "make test"} <= set(re.findall(r"^make [a-z-]+", text, re.M))
+    assert {"demo", "test", "run", "hard", "check", "fmt", "bench", "bench-quick", "help"} <= make_targets()
