@@ -1,0 +1,179 @@
+"""The commands that have to do with a running gateway: run, reload, demo, version."""
+
+import argparse
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from gateway import __version__
+
+if TYPE_CHECKING:
+    import typer
+
+    from gateway.config.snapshot import Listen
+
+RELOAD_WITHIN = 100.0  # seconds
+Role = ("all", "edge", "identity")
+
+
+def run_fast(argv: Sequence[str]) -> int:
+    """`postern run`, without loading what the other commands need: the supervisor is to be small."""
+    parser = argparse.ArgumentParser(
+        prog="postern run",
+        description="Run the gateway until SIGTERM or Ctrl-C.",
+        epilog="Example: postern run -c routes.yaml --workers 2",
+    )
+    parser.add_argument("-c", "--config", default="routes.yaml", metavar="FILE", help="default: routes.yaml")
+    parser.add_argument("--role", choices=Role, default="all", help="default: all")
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=0,
+        metavar="N",
+        help="default: as routes.yaml says, else one per core",
+    )
+    chosen = parser.parse_args(argv)
+    return _run(chosen.config, chosen.role, chosen.workers)
+
+
+def register(app: "typer.Typer") -> None:
+    """Add these commands to the command line."""
+    import typer
+
+    config_option = typer.Option("--config", "-c", metavar="FILE", help="The routes file.")
+
+    @app.command(epilog="Example: postern run -c routes.yaml --workers 2")
+    def run(
+        config: Annotated[str, config_option] = "routes.yaml",
+        role: Annotated[str, typer.Option(help="all, edge or identity.")] = "all",
+        workers: Annotated[int, typer.Option(min=1, help="Default: one per core.")] = 0,
+    ) -> None:
+        """Run the gateway until SIGTERM or Ctrl-C."""
+        if role not in Role:
+            raise typer.BadParameter("use all, edge or identity", param_hint="--role")
+        raise typer.Exit(_run(config, role, workers))
+
+    @app.command(epilog="Example: postern reload")
+    def reload(
+        config: Annotated[str, config_option] = "routes.yaml",
+        as_json: Annotated[bool, typer.Option("--json", help="The answer for programs.")] = False,
+    ) -> None:
+        """Have the running gateway load its routes file anew, and say whether it did."""
+        raise typer.Exit(_reload(config, as_json))
+
+    @app.command(epilog="Example: POSTERN_DEMO_PORT=4100 postern demo")
+    def demo() -> None:
+        """Show the gateway at work before a small backend, on 127.0.0.1 only."""
+        from gateway.demo import run_demo
+
+        raise typer.Exit(run_demo())
+
+    @app.command(epilog="Example: postern version")
+    def version(
+        as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    ) -> None:
+        """Print the version."""
+        print(json.dumps({"version": __version__}) if as_json else f"postern {__version__}")
+
+
+def _workers(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _run(config: str, role: str, workers: int) -> int:
+    if role == "identity":
+        _complain("the identity service is not part of this version; use --role all or edge")
+        return 1
+    from gateway.admin_token import data_folder
+    from gateway.supervisor import Options, run
+
+    return run(Options(routes=config, role=role, workers=workers, data=data_folder()))
+
+
+def _reload(config: str, as_json: bool) -> int:
+    from gateway.admin_token import VARIABLE, data_folder, find
+
+    admin = _admin_address(config)
+    if admin is None:
+        return 1
+    token = find(data_folder())
+    if not token:
+        where = os.path.join(data_folder(), "admin-token")
+        _complain(f"no admin token: set {VARIABLE}, or run this where the gateway runs (it reads {where})")
+        return 1
+    try:
+        status, answer = _post(admin, "/reload", token)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        _complain(f"no gateway answers on its admin listener {admin}: {error}. Is it running?")
+        return 1
+    if as_json:
+        print(json.dumps(answer))
+    elif status == 401:
+        _complain(f"the gateway on {admin} has another admin token: set {VARIABLE} to its own")
+    else:
+        _tell(answer)
+    return 0 if status == 200 else 1
+
+
+def _tell(answer: dict[str, Any]) -> None:
+    if not answer.get("loaded"):
+        _complain("refused; the old configuration stays in force:")
+        for fault in answer.get("faults", []):
+            print(f"  {fault}", file=sys.stderr)
+        return
+    print(f"loaded; the configuration in force is {answer.get('config')}")
+    for key in answer.get("needs_restart", []):
+        print(f"`{key}` changed: that needs a restart; the old value stays until then")
+
+
+def _admin_address(config: str) -> "Listen | None":
+    """Where the gateway's admin listener is, by its routes file."""
+    from gateway.children import with_our_packages
+    from gateway.config.snapshot import decode
+
+    command = [sys.executable, "-m", "gateway.config.compile", config, "--role", "all"]
+    done = subprocess.run(command, env=with_our_packages(os.environ), capture_output=True)
+    if done.returncode != 0:
+        sys.stderr.buffer.write(done.stderr)
+        return None
+    return decode(done.stdout).admin
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP to an address of the snapshot: TCP, or a Unix socket."""
+
+    def __init__(self, listen: "Listen") -> None:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
+        super().__init__(host or "localhost", listen.port or 80, timeout=RELOAD_WITHIN)
+        self._path = listen.path
+
+    def connect(self) -> None:
+        if not self._path:
+            super().connect()
+            return
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _post(admin: "Listen", path: str, token: str) -> tuple[int, dict[str, Any]]:
+    connection = _Connection(admin)
+    try:
+        connection.request("POST", path, headers={"Authorization": f"Bearer {token}"})
+        reply = connection.getresponse()
+        answer = json.loads(reply.read())
+        return reply.status, answer if isinstance(answer, dict) else {}
+    finally:
+        connection.close()
+
+
+def _complain(message: str) -> None:
+    print(f"postern: {message}", file=sys.stderr)

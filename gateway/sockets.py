@@ -1,0 +1,209 @@
+"""The listening sockets: bound by the supervisor, one per worker, and kept while workers come and go."""
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from gateway.config.snapshot import Listen
+
+BACKLOG = 4096
+UNIX_MODE = 0o660
+
+Role = Literal["public", "redirect"]
+
+
+class CannotListen(Exception):
+    """An address can't be listened on; the text says why and what to do."""
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """One listening socket of one worker."""
+
+    sock: socket.socket
+    role: Role
+
+
+class UnixPath(msgspec.Struct, frozen=True):
+    """A socket file that we made, known again by its inode: another program's file is never removed."""
+
+    path: str
+    device: int
+    inode: int
+
+    def remove(self) -> None:
+        try:
+            found = os.lstat(self.path)
+            if (found.st_dev, found.st_ino) == (self.device, self.inode):
+                os.unlink(self.path)
+        except OSError:
+            pass
+
+
+class Listeners:
+    """All listening sockets of the gateway: per worker its own TCP sockets, Unix sockets shared by all."""
+
+    def __init__(self, workers: int) -> None:
+        self._of: list[list[Listener]] = [[] for _ in range(workers)]
+        self._paths: list[UnixPath] = []
+        self.addresses: list[str] = []  # as bound: with the real port where 0 was asked for
+
+    def open(self, addresses: Iterable[Listen], role: Role, key: str) -> None:
+        """Bind and listen; CannotListen says what to do, naming `key` of routes.yaml."""
+        wanted = tuple(addresses)
+        for listen in wanted:
+            try:
+                self._open_unix(listen, role) if listen.path else self._open_tcp(listen, wanted, role)
+            except OSError as error:
+                raise CannotListen(explain(error, listen, key)) from None
+
+    def of(self, worker: int) -> list[Listener]:
+        return self._of[worker]
+
+    def close(self) -> None:
+        """Let go of all sockets; a worker's own copies stay open until it closes them."""
+        for path in self._paths:
+            path.remove()
+        for sock in {id(each.sock): each.sock for own in self._of for each in own}.values():
+            sock.close()
+        self._paths, self._of = [], [[] for _ in self._of]
+
+    def _open_tcp(self, listen: Listen, all_of_them: tuple[Listen, ...], role: Role) -> None:
+        family, address = resolve(listen)
+        v4_too = any(other.host == "0.0.0.0" and other.port == listen.port for other in all_of_them)
+        only_v6 = listen.host != "::" or v4_too
+        # With SO_REUSEPORT a second gateway of the same user would share the port unseen: first without it.
+        probe = _bound(family, address, only_v6, reuse_port=False)
+        port = probe.getsockname()[1]
+        probe.close()
+        for own in self._of:
+            sock = _bound(family, (address[0], port, *address[2:]), only_v6, reuse_port=True)
+            sock.listen(BACKLOG)
+            own.append(Listener(sock, role))
+        self.addresses.append(str(msgspec.structs.replace(listen, port=port)))
+
+    def _open_unix(self, listen: Listen, role: Role) -> None:
+        sock, path = open_unix(listen.path)
+        self._paths.append(path)
+        for own in self._of:
+            own.append(Listener(sock, role))
+        self.addresses.append(str(listen))
+
+
+def open_one(listen: Listen, key: str) -> tuple[socket.socket, UnixPath | None]:
+    """A single listening socket, for the admin listener."""
+    try:
+        if listen.path:
+            return open_unix(listen.path)
+        family, address = resolve(listen)
+        sock = _bound(family, address, only_v6=listen.host != "::", reuse_port=False)
+        sock.listen(128)
+        return sock, None
+    except OSError as error:
+        raise CannotListen(explain(error, listen, key)) from None
+
+
+def open_unix(path: str) -> tuple[socket.socket, UnixPath]:
+    """A listening Unix socket at `path`; a socket file that nobody listens on any more makes room."""
+    _make_room(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o777 & ~UNIX_MODE)  # the file must not have a wider mode for a moment
+    try:
+        sock.bind(path)
+        sock.listen(BACKLOG)
+        made = os.lstat(path)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+    return sock, UnixPath(os.path.abspath(path), made.st_dev, made.st_ino)
+
+
+def resolve(listen: Listen) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """The address to bind; a name with several addresses gives its first IPv4 one, if any."""
+    found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found.sort(key=lambda one: one[0] != socket.AF_INET)
+    family, _, _, _, address = found[0]
+    return family, address  # type: ignore[return-value]  # typeshed allows for families that we did not ask for
+
+
+def explain(error: OSError, listen: Listen, key: str) -> str:
+    """What went wrong in binding, and what a person can do about it."""
+    what = f"can't listen on {listen} (`{key}:` in routes.yaml): "
+    if isinstance(error, socket.gaierror):
+        return (
+            what
+            + f"{listen.host} is not known as a host name. Write an address, such as 127.0.0.1 or 0.0.0.0."
+        )
+    if listen.path:
+        return what + _explain_unix(error, listen.path)
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{what}another program has this port. Find it with: ss -ltnp 'sport = :{listen.port}'"
+            f"  (or: lsof -nP -iTCP:{listen.port} -sTCP:LISTEN). Stop it, or choose another port in `{key}:`."
+        )
+    if error.errno == errno.EACCES:
+        return (
+            f"{what}this user may not. Ports below 1024 need the right CAP_NET_BIND_SERVICE: choose a higher"
+            f" port in `{key}:`, or give the right (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)."
+        )
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return (
+            f"{what}this machine does not have the address {listen.host}. See its addresses with: ip addr"
+            f"  (0.0.0.0 stands for all of IPv4, [::] for all)."
+        )
+    return what + f"{error.strerror or error}."
+
+
+def _explain_unix(error: OSError, path: str) -> str:
+    if error.errno == errno.ENOENT:
+        return f"the folder {os.path.dirname(os.path.abspath(path))} does not exist. Make it first."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"this user may not write to the folder {os.path.dirname(os.path.abspath(path))}."
+    if error.errno == errno.EADDRINUSE:
+        return f"another program listens there. Find it with: ss -lxp 'src {path}'"
+    if error.errno == errno.ENOTSOCK:
+        return "a file that is not a socket is there already. Move it away, or choose another path."
+    return f"{error.strerror or error}."
+
+
+def _make_room(path: str) -> None:
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(errno.ENOTSOCK, "not a socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)  # left by a process that is gone
+            return
+        except FileNotFoundError:
+            return
+        except (TimeoutError, BlockingIOError):
+            pass  # its queue is full: somebody listens
+    raise OSError(errno.EADDRINUSE, "in use")
+
+
+def _bound(
+    family: socket.AddressFamily, address: tuple[str, int], only_v6: bool, reuse_port: bool
+) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only_v6))
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock

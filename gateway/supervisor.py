@@ -1,0 +1,340 @@
+"""The supervisor: binds the sockets, runs the workers, reloads routes.yaml, drains; without asyncio."""
+
+import os
+import queue
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.children import Captured, Children, how_it_ended, worker_count, worker_environment
+from gateway.config.snapshot import Drain, Listen, Snapshot, decode, encode
+from gateway.fleet import Fleet
+from gateway.loop import Loop, Timer
+from gateway.model.metrics import Sample
+from gateway.service_log import ServiceLog
+from gateway.sockets import CannotListen, Listeners
+from gateway.status import Result, Status
+from gateway.watch import Watch, watched
+
+if TYPE_CHECKING:
+    from gateway.admin import Admin
+
+COMPILE_WITHIN = 30.0  # seconds
+LOOK_EVERY = 1.0  # at the files of the configuration
+LOOK_AGAIN = 0.25  # while they are changing
+LAST_MOMENT = 0.25  # workers are told to end so much before they would be killed
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the command line says."""
+
+    routes: str = "routes.yaml"
+    role: str = "all"
+    workers: int = 0  # 0: as routes.yaml says
+    data: str = "data"
+    on_ready: Callable[[], None] | None = None
+    compiler: tuple[str, ...] = (sys.executable, "-m", "gateway.config.compile")
+    worker: tuple[str, ...] = (sys.executable, "-m", "gateway.edge.worker")
+
+
+class Fixed(msgspec.Struct, frozen=True):
+    """What a reload can't change."""
+
+    listen: tuple[Listen, ...]
+    admin: Listen
+    workers: int
+    redirect: Listen | None
+
+
+class Supervisor:
+    """One gateway on this machine."""
+
+    def __init__(self, options: Options, log: ServiceLog) -> None:
+        self._options, self._log = options, log
+        self._loop, self._children = Loop(), Children()
+        self._watch = Watch([options.routes])
+        self._interactive = os.isatty(0) and os.isatty(1)
+        self._fleet: Fleet | None = None
+        self._listeners: Listeners | None = None
+        self._admin: Admin | None = None
+        self._fixed: Fixed | None = None
+        self._drain = Drain()
+        self._reloading: list[Callable[[Result], None]] | None = None  # who waits for the one under way
+        self._next_reload: list[Callable[[Result], None]] = []
+        self._deadline: Timer | None = None
+        self.status = Status()
+
+    def run(self) -> int:
+        for number, callback in {
+            signal.SIGTERM: self._terminate,
+            signal.SIGINT: self._interrupt,
+            signal.SIGHUP: self._hang_up,
+            signal.SIGCHLD: self._children.reap,
+        }.items():
+            self._loop.on_signal(number, callback)
+        _raise_file_limit()
+        try:
+            self._compile(self._first)
+            # While the child compiles there is time to import this.
+            import gateway.admin  # noqa: F401
+
+            return self._loop.run()
+        finally:
+            if self._admin is not None:
+                self._admin.stop()
+            self._children.kill_all()
+            if self._listeners is not None:
+                self._listeners.close()
+            self._loop.close()
+
+    # For the admin listener: from any thread
+
+    def collect(self, timeout: float) -> list[Sample]:
+        """The counters of all workers, as fresh as they answer within the time."""
+        fleet = self._fleet
+        if fleet is None:
+            return []
+        answer: queue.SimpleQueue[list[Sample]] = queue.SimpleQueue()
+        self._loop.call(lambda: fleet.collect(timeout, lambda: answer.put(fleet.sums())))
+        try:
+            return answer.get(timeout=timeout + 1)
+        except queue.Empty:
+            return []
+
+    def reload(self, timeout: float) -> Result:
+        answer: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._loop.call(lambda: self._reload("asked over the admin listener", answer.put))
+        try:
+            return answer.get(timeout=timeout)
+        except queue.Empty:
+            return Result(False, self.status.config, ("it takes too long; see the service log",))
+
+    def snapshot(self) -> Snapshot:
+        assert self._fleet is not None
+        return decode(self._fleet.snapshot)
+
+    # Start
+
+    def _compile(self, then: Callable[[Snapshot | None, tuple[str, ...]], None]) -> None:
+        def done(code: int, out: bytes, err: bytes) -> None:
+            if code == 0:
+                try:
+                    then(decode(out), ())
+                except msgspec.DecodeError as error:
+                    then(None, (f"the compiled configuration can't be read: {error}",))
+                return
+            faults = tuple(line for line in err.decode("utf-8", "replace").splitlines() if line.strip())
+            then(None, faults or (f"reading {self._options.routes} failed: {how_it_ended(code)}",))
+
+        self._watch.seen()
+        argv = [*self._options.compiler, self._options.routes, "--role", self._options.role]
+        Captured(self._loop, self._children, argv, COMPILE_WITHIN, done)
+
+    def _first(self, snapshot: Snapshot | None, faults: tuple[str, ...]) -> None:
+        if snapshot is None:
+            self._log.error(f"{self._options.routes} has faults; the gateway can't start", faults=faults)
+            self._loop.stop(1)
+            return
+        try:
+            self._open(snapshot)
+        except CannotListen as error:
+            self._log.error(str(error))
+            self._loop.stop(1)
+
+    def _open(self, snapshot: Snapshot) -> None:
+        from gateway.admin import Admin
+
+        size = worker_count(self._options.workers or snapshot.workers)
+        self._fixed = _fixed(snapshot)
+        self._listeners = listeners = Listeners(size)
+        listeners.open(snapshot.listen, "public", "listen")
+        if self._fixed.redirect is not None:
+            listeners.open([self._fixed.redirect], "redirect", "tls.redirect_http")
+        self._admin = Admin(self, snapshot.admin, self._options.data, self._log)
+        environment = worker_environment(os.environ)
+        self._fleet = fleet = Fleet(
+            self._loop, self._children, self._log, listeners, self._options.worker, environment, size,
+            encode(snapshot),
+        )  # fmt: skip
+        fleet.on_change, fleet.on_hopeless, fleet.on_drained = self._changed, self._hopeless, self._drained
+        self._took(snapshot, Result(True, snapshot.hash))
+        self._log.info(
+            "listening", on=listeners.addresses, admin=self._admin.address, workers=size, pid=os.getpid()
+        )
+        fleet.start()
+        self._admin.start()
+        self._loop.after(LOOK_EVERY, self._look)
+
+    def _took(self, snapshot: Snapshot, result: Result) -> None:
+        """This snapshot is in force now."""
+        self._log.config = snapshot.hash
+        self._drain = snapshot.drain
+        self._watch.follow(watched(snapshot) | {self._options.routes})
+        self._set_status(config=snapshot.hash, loaded_at=time.time(), reload=result)
+
+    def _hopeless(self, error: str) -> None:
+        self._log.error("no worker can start; the gateway ends", error=error)
+        self._loop.stop(1)
+
+    def _changed(self) -> None:
+        assert self._fleet is not None
+        running = self.status.phase == "starting" and self._fleet.ready() > 0
+        self._set_status(workers=self._fleet.states(), phase="running" if running else self.status.phase)
+        if running:
+            self._log.info("ready")
+            if self._options.on_ready is not None:
+                self._options.on_ready()
+
+    def _set_status(self, **changes: object) -> None:
+        self.status = msgspec.structs.replace(self.status, **changes)
+
+    # Reload
+
+    def _look(self) -> None:
+        if self._reloading is None and self._watch.changed():
+            self._reload("its files changed", lambda result: None)
+        self._loop.after(LOOK_AGAIN if self._watch.restless else LOOK_EVERY, self._look)
+
+    def _hang_up(self) -> None:
+        if self._interactive and not os.isatty(0):
+            self._log.info("the terminal is gone")
+            self._end(skip_delay=True)
+            return
+        self._reload("SIGHUP", lambda result: None)
+
+    def _reload(self, reason: str, answer: Callable[[Result], None]) -> None:
+        if self._fleet is None or self.status.phase == "draining":
+            answer(Result(False, self.status.config, ("the gateway is starting or about to stop",)))
+            return
+        if self._reloading is not None:  # it may have read the files before they were changed: once more then
+            self._next_reload.append(answer)
+            return
+        self._log.info(f"loading {self._options.routes}: {reason}")
+        self._reloading = [answer]
+        self._compile(self._compiled)
+
+    def _compiled(self, snapshot: Snapshot | None, faults: tuple[str, ...]) -> None:
+        fleet, fixed = self._fleet, self._fixed
+        assert fleet is not None and fixed is not None
+        if snapshot is None:
+            self._reloaded(Result(False, self.status.config, faults))
+            return
+        changed = tuple(_changed_keys(fixed, _fixed(snapshot), bool(self._options.workers)))
+        kept = _with_fixed(snapshot, fixed)
+        self._loop_reload(fleet, kept, changed)
+
+    def _loop_reload(self, fleet: Fleet, snapshot: Snapshot, changed: tuple[str, ...]) -> None:
+        def done(error: str) -> None:
+            if error:
+                self._reloaded(Result(False, self.status.config, (error,)))
+                return
+            result = Result(True, snapshot.hash, needs_restart=changed)
+            self._took(snapshot, result)
+            self._reloaded(result)
+
+        fleet.reload(encode(snapshot), done)
+
+    def _reloaded(self, result: Result) -> None:
+        if result.loaded:
+            self._log.info("the new configuration is in force")
+        else:
+            self._log.error("the new configuration is refused; the old one stays", faults=result.faults)
+        if result.needs_restart:
+            keys = ", ".join(f"`{key}`" for key in result.needs_restart)
+            self._log.warning(f"{keys} changed: that needs a restart; the old value stays until then")
+        self._set_status(reload=result)
+        answers, self._reloading = self._reloading or [], None
+        _tell(answers, result)
+        waiting, self._next_reload = self._next_reload, []
+        if waiting:
+            self._reload("asked meanwhile", lambda again: _tell(waiting, again))
+
+    # The end
+
+    def _terminate(self) -> None:
+        self._end(skip_delay=False)
+
+    def _interrupt(self) -> None:
+        self._end(
+            skip_delay=self._interactive
+        )  # a person who presses Ctrl-C has no load balancer to wait for
+
+    def _end(self, skip_delay: bool) -> None:
+        if self.status.phase == "draining":
+            self._log.warning("asked again to end: ending at once")
+            self._loop.stop(1)
+            return
+        self._set_status(phase="draining")
+        if self._fleet is None:
+            self._loop.stop(0)
+            return
+        delay = 0.0 if skip_delay else min(self._drain.delay, self._drain.timeout)
+        self._log.info(f"ending: accepting for {delay:g} s more, over in {self._drain.timeout:g} s at most")
+        self._fleet.announce()
+        self._deadline = self._loop.after(self._drain.timeout, self._overdue)
+        self._loop.after(delay, self._begin_drain)
+
+    def _begin_drain(self) -> None:
+        assert self._fleet is not None and self._listeners is not None and self._deadline is not None
+        # The workers' copies must be the last ones: when they close, nobody can queue up any more.
+        self._listeners.close()
+        left = self._deadline.when - self._loop.clock()
+        self._fleet.drain(max(0.0, left - min(LAST_MOMENT, left / 10)))
+
+    def _drained(self) -> None:
+        self._log.info("every worker has ended what it had begun")
+        self._loop.stop(0)
+
+    def _overdue(self) -> None:
+        assert self._fleet is not None
+        self._log.warning("drain.timeout is over: ending what is left", workers=self._fleet.left())
+        self._loop.stop(0)
+
+
+def run(options: Options) -> int:
+    """Run the gateway until it is told to end; the exit code."""
+    log = ServiceLog()
+    if not os.path.exists(options.routes):
+        log.error(
+            f"{options.routes} is not here ({os.getcwd()}). Name the file: postern run -c FILE;"
+            " or see the gateway at work without one: postern demo"
+        )
+        return 1
+    return Supervisor(options, log).run()
+
+
+def _tell(answers: list[Callable[[Result], None]], result: Result) -> None:
+    for answer in answers:
+        answer(result)
+
+
+def _fixed(snapshot: Snapshot) -> Fixed:
+    redirect = snapshot.tls.redirect_http if snapshot.tls else None
+    return Fixed(snapshot.listen, snapshot.admin, snapshot.workers, redirect)
+
+
+def _changed_keys(old: Fixed, new: Fixed, workers_by_option: bool) -> list[str]:
+    names = {"listen": "listen", "admin": "admin", "workers": "workers", "redirect": "tls.redirect_http"}
+    changed = [name for field, name in names.items() if getattr(old, field) != getattr(new, field)]
+    return [name for name in changed if not (name == "workers" and workers_by_option)]
+
+
+def _with_fixed(snapshot: Snapshot, fixed: Fixed) -> Snapshot:
+    tls = snapshot.tls and msgspec.structs.replace(snapshot.tls, redirect_http=fixed.redirect)
+    return msgspec.structs.replace(
+        snapshot, listen=fixed.listen, admin=fixed.admin, workers=fixed.workers, tls=tls
+    )
+
+
+def _raise_file_limit() -> None:
+    """Each connection takes a descriptor; the usual soft limit of 1024 is soon reached."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):  # macOS names a limit that it does not grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,1 @@
+"""Real processes over real sockets: start, restart, reload, drain."""

@@ -1,0 +1,35 @@
+"""Runs the real supervisor with stand-ins: a compiler that reads a JSON snapshot, and stand_in_worker."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from gateway.config.snapshot import Snapshot, encode
+from gateway.supervisor import Options, run
+
+HERE = Path(__file__).resolve()
+
+
+def compile_file(path: str) -> int:
+    try:
+        snapshot = msgspec.json.decode(Path(path).read_bytes(), type=Snapshot)
+    except (OSError, msgspec.DecodeError) as error:
+        print(f"{path}:1: {error}", file=sys.stderr)
+        return 1
+    files = (*snapshot.files, path)
+    sys.stdout.buffer.write(encode(msgspec.structs.replace(snapshot, files=files)))
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "compile":
+        sys.exit(compile_file(sys.argv[2]))
+    python = sys.executable
+    options = Options(
+        routes=sys.argv[1],
+        data=sys.argv[2],
+        compiler=(python, str(HERE), "compile"),
+        worker=(python, str(HERE.with_name("stand_in_worker.py"))),
+    )
+    sys.exit(run(options))
