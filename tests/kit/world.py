@@ -31,6 +31,8 @@ routes:
   - {name: parameters, match: {path: /parameters/**}, upstream: app, paths: {parameters: true}}
   - {name: doubles, match: {path: /doubles/**}, upstream: app, paths: {double_encoding: true}}
   - {name: empties, match: {path: /empties/**}, upstream: app, paths: {empty_segments: true}}
+  - {name: bare, match: {path: /bare/**}, upstream: app, rewrite: {strip_prefix: /bare},
+     paths: {empty_segments: true}}
   - {name: plain, match: {path: /plain/**}, upstream: app, upgrade: []}
   - {name: small, match: {path: /small}, upstream: app, policies: {body_limit: 1KiB}}
   - {name: large, match: {path: /large}, upstream: app, policies: {body_limit: 3GiB}}
