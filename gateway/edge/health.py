@@ -8,7 +8,7 @@ from random import Random
 from urllib.parse import quote
 
 from gateway.config.snapshot import Health, Server, Upstream
-from gateway.edge.servers import Group, ServerState
+from gateway.edge.servers import Group, ServerState, authority
 
 Changed = Callable[[Group, ServerState, str], None]
 Sleep = Callable[[float], Awaitable[None]]
@@ -128,10 +128,7 @@ def host(record: Server, upstream: Upstream) -> str:
     """The Host header: the fixed one of the upstream, else the server's own: no client is being served."""
     if upstream.host not in ("preserve", "upstream"):
         return upstream.host
-    if record.path:
-        return "localhost"
-    name = f"[{record.host}]" if ":" in record.host else record.host
-    return name if record.port == (443 if record.secure else 80) else f"{name}:{record.port}"
+    return authority(record)
 
 
 async def _status(reader: asyncio.StreamReader) -> int:

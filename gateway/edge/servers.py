@@ -266,6 +266,14 @@ def label(record: Server, address: Address) -> str:
     return f"{record.name} ({address[0]})" if resolvable(record) else record.name
 
 
+def authority(record: Server) -> str:
+    """The server's own Host: with its port unless that is the scheme's."""
+    if record.path:
+        return "localhost"
+    name = f"[{record.host}]" if ":" in record.host else record.host
+    return name if record.port == (443 if record.secure else 80) else f"{name}:{record.port}"
+
+
 def literal(record: Server) -> Found:
     """Family and address of a server that needs no DNS."""
     if record.path:
