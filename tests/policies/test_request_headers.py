@@ -40,6 +40,11 @@ def test_names_of_the_gateway_are_not_for_settings(name: str, how: str) -> None:
         build(RequestHeaders, {how: [name] if how == "remove" else {name: "x"}})
 
 
+def test_an_underscore_is_named_as_the_fault() -> None:
+    with pytest.raises(msgspec.ValidationError, match="underscore"):
+        build(RequestHeaders, {"remove": ["X_Debug"]})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
