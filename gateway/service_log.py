@@ -16,14 +16,16 @@ _COLOURS: dict[str, str] = {"info": "32", "warning": "33", "error": "31"}
 class ServiceLog:
     """Writes whole lines with one write each, so that lines of several processes don't mix."""
 
-    def __init__(self, fd: int = 2, readable: bool | None = None) -> None:
+    def __init__(self, fd: int = 2, readable: bool | None = None, quiet: bool = False) -> None:
         self._fd = fd
+        self._quiet = quiet  # only what a person has to act on
         self._readable = os.isatty(fd) if readable is None else readable
         self._colour = "NO_COLOR" not in os.environ
         self.config = ""  # hash of the configuration in force
 
     def info(self, message: str, **fields: object) -> None:
-        self._write("info", message, fields)
+        if not self._quiet:
+            self._write("info", message, fields)
 
     def warning(self, message: str, **fields: object) -> None:
         self._write("warning", message, fields)

@@ -32,7 +32,7 @@ def run_fast(argv: Sequence[str]) -> int:
     parser.add_argument("--role", choices=Role, default="all", help="default: all")
     parser.add_argument(
         "--workers",
-        type=_workers,
+        type=positive_number,
         default=0,
         metavar="N",
         help="default: as routes.yaml says, else one per core",
@@ -51,12 +51,12 @@ def register(app: "typer.Typer") -> None:
     def run(
         config: Annotated[str, config_option] = "routes.yaml",
         role: Annotated[str, typer.Option(help="all, edge or identity.")] = "all",
-        workers: Annotated[int, typer.Option(min=1, help="Default: one per core.")] = 0,
+        workers: Annotated[int | None, typer.Option(min=1, help="Default: one per core.")] = None,
     ) -> None:
         """Run the gateway until SIGTERM or Ctrl-C."""
         if role not in Role:
             raise typer.BadParameter("use all, edge or identity", param_hint="--role")
-        raise typer.Exit(_run(config, role, workers))
+        raise typer.Exit(_run(config, role, workers or 0))
 
     @app.command(epilog="Example: postern reload")
     def reload(
@@ -81,7 +81,8 @@ def register(app: "typer.Typer") -> None:
         print(json.dumps({"version": __version__}) if as_json else f"postern {__version__}")
 
 
-def _workers(text: str) -> int:
+def positive_number(text: str) -> int:
+    """Named for argparse, which shows the name to people."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
