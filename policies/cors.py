@@ -1,6 +1,7 @@
 """Which pages of other origins may call a route from a browser, and what they may read of its replies."""
 
 import re
+from math import inf
 from typing import ClassVar
 
 import msgspec
@@ -22,7 +23,6 @@ _LABELS = "(?:[a-z0-9_-]+\\.)+"  # what "*." stands for: one label or more
 _NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: *, *[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 _MOST_NAMES = 2048  # bytes of Access-Control-Request-Headers that are echoed
 _LONGEST_ORIGIN = 300
-_BROWSERS_MOST = 86_400  # seconds; browsers cap max_age at a day or less
 
 
 class Cors:
@@ -45,8 +45,8 @@ class Cors:
                 raise ValueError('"*" is every origin; name no other beside it')
             if "*" in self.origins and self.credentials:
                 raise ValueError('"*" with credentials lets every page act as its visitor; name the origins')
-            if not 0 <= self.max_age <= _BROWSERS_MOST:
-                raise ValueError("max_age lies between 0 and one day")
+            if not 0 <= self.max_age < inf:
+                raise ValueError("max_age can't be negative or endless")
             for method in self.methods:
                 token(method, "method")
             for name in (*self.headers, *self.expose):
