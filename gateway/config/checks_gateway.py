@@ -1,0 +1,97 @@
+"""Faults between the keys outside routes: listeners, TLS, drain, upstreams, what comes later."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from gateway.config import durations
+from gateway.config.checks import at, cors_faults, policy_faults
+from gateway.config.faults import ConfigFault, NotRight, shown
+from gateway.config.loader import Source
+from gateway.config.schema import Drain
+from gateway.config.types_net import listen
+
+
+def gateway_faults(source: Source, port: int) -> Iterator[ConfigFault]:
+    """Of the main file."""
+    data = source.data
+    yield from _addresses(source, port)
+    yield from _tls(source)
+    if at(data, "proxy_protocol") in ("v1", "v2", "any") and not at(data, "trusted_proxies"):
+        yield source.fault(
+            ("proxy_protocol",), "nobody may send it", "list its senders under trusted_proxies"
+        )
+    delay, timeout = (_seconds(at(data, "drain", key), default) for key, default in _DRAIN.items())
+    if delay is not None and timeout is not None and timeout < delay:
+        problem = "draining would end before its delay is over"
+        yield source.fault(("drain",), problem, "timeout counts from SIGTERM too: make it longer than delay")
+    if at(data, "forward_auth"):
+        yield source.fault(("forward_auth",), "not available in this version yet", "remove it for now")
+    if at(data, "identity", "connect"):
+        yield source.fault(("identity", "connect"), "not available in this version yet", "remove it for now")
+    policies = at(data, "defaults", "policies")
+    yield from policy_faults(source, ("defaults", "policies"), policies)
+
+
+_DRAIN = {"delay": Drain().delay, "timeout": Drain().timeout}
+
+
+def default_cors_faults(source: Source, used: bool) -> Iterator[ConfigFault]:
+    """A default alone must be whole only where a route uses it as it is."""
+    cors = at(source.data, "defaults", "policies", "cors")
+    if isinstance(cors, dict) and (used or cors.get("origins") is not None):
+        yield from cors_faults(source, ("defaults", "policies", "cors"), cors)
+
+
+def _seconds(value: Any, default: float) -> float | None:
+    if value is None:
+        return default
+    try:
+        return durations.seconds(value)
+    except NotRight:
+        return None
+
+
+def _address(value: Any) -> str | None:
+    try:
+        return str(listen(value))
+    except NotRight:
+        return None
+
+
+def _addresses(source: Source, port: int) -> Iterator[ConfigFault]:
+    data = source.data
+    given = at(data, "listen")
+    listening = given if isinstance(given, list) else [given if given is not None else f"127.0.0.1:{port}"]
+    taken = {address: "listen" for address in map(_address, listening) if address}
+    for path, default in ((("admin",), "127.0.0.1:4001"), (("tls", "redirect_http"), None)):
+        value = at(data, *path)
+        address = _address(value if value is not None else default)
+        if address is None:
+            continue
+        if address in taken:
+            problem = f"{shown(address)} is taken by {taken[address]} already"
+            yield source.fault(path, problem, "choose another port")
+        taken[address] = ".".join(path)
+
+
+def _tls(source: Source) -> Iterator[ConfigFault]:
+    tls = at(source.data, "tls")
+    if (
+        isinstance(tls, dict)
+        and tls.get("client_auth") in ("optional", "required")
+        and "client_ca" not in tls
+    ):
+        yield source.fault(("tls", "client_auth"), "client certificates need client_ca", "add client_ca")
+
+
+def upstream_faults(source: Source) -> Iterator[ConfigFault]:
+    """Of the upstreams of any file."""
+    upstreams = at(source.data, "upstreams")
+    for name, upstream in upstreams.items() if isinstance(upstreams, dict) else ():
+        tls = at(upstream, "tls")
+        if not isinstance(tls, dict):
+            continue
+        path = ("upstreams", name, "tls")
+        for one, other in (("cert", "key"), ("key", "cert")):
+            if one in tls and other not in tls:
+                yield source.fault((*path, one), f"{one} needs {other}", f"add {other}")

@@ -1,0 +1,72 @@
+"""Which requests a route stands for: patterns made comparable, the built-in routes, and ties."""
+
+import re
+from collections.abc import Iterator
+
+from gateway.config.schema_identity import AccessPass, Identity
+from gateway.model.paths import DOUBLE_ENCODING, EMPTY_SEGMENTS, ENCODED_SLASH, PARAMETERS, canonical
+
+OPT_INS = {
+    "encoded_slash": ENCODED_SLASH,
+    "parameters": PARAMETERS,
+    "double_encoding": DOUBLE_ENCODING,
+    "empty_segments": EMPTY_SEGMENTS,
+}
+_PARAM = re.compile(r"\{([^{}/]*)\}")
+
+
+def params(pattern: str) -> list[str]:
+    return _PARAM.findall(pattern)
+
+
+def without_params(path: str) -> str:
+    """A path that stands for the pattern: canonical exactly when the pattern is."""
+    return _PARAM.sub("x", path.removesuffix("/**") or "/")
+
+
+def spelled(pattern: str, opt_ins: int) -> str:
+    """The pattern with its literal segments in canonical spelling; raises paths.Ambiguous."""
+    canonical(without_params(pattern).encode(), opt_ins)
+    parts = re.split(r"(\{[^{}/]*\})", pattern)
+    return "".join(part if part.startswith("{") else _literal(part, opt_ins) for part in parts)
+
+
+def _literal(part: str, opt_ins: int) -> str:
+    if not part:
+        return ""
+    slash = "" if part.startswith("/") else "/"
+    return canonical((slash + part).encode(), opt_ins | EMPTY_SEGMENTS).decode()[len(slash) :]
+
+
+def normal(pattern: str) -> str:
+    """Without the final slash, which makes no difference."""
+    return pattern.rstrip("/") or "/"
+
+
+def shape(pattern: str) -> str:
+    """Patterns of one shape match the same paths."""
+    return _PARAM.sub("{}", normal(pattern))
+
+
+def built_in(identity: Identity) -> Iterator[tuple[str, str]]:
+    """Name and pattern of each route that goes to the identity service."""
+    if "api" in identity.serve:
+        yield "identity:api", f"{identity.prefix}/**"
+        yield "identity:resource", "/.well-known/oauth-protected-resource"
+    if "pages" in identity.serve:
+        yield "identity:pages", "/auth/**"
+    if "jwks" in identity.serve:
+        yield "identity:jwks", "/.well-known/jwks.json"
+    accesspass = identity.compat.accesspass
+    if accesspass:
+        prefix = accesspass.prefix if isinstance(accesspass, AccessPass) else AccessPass().prefix
+        yield "identity:accesspass", f"{prefix}/**"
+
+
+def redefines(pattern: str, built_in_pattern: str) -> bool:
+    """Whether the pattern lies wholly inside the built-in one."""
+    own = shape(pattern).removesuffix("/**").split("/")
+    if not built_in_pattern.endswith("/**"):
+        return shape(pattern) == built_in_pattern
+    place = built_in_pattern.removesuffix("/**").split("/")
+    return own[: len(place)] == place

@@ -1,0 +1,315 @@
+"""The schema of the policies of a route, and which of them this version has."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from gateway.config import durations
+from gateway.config.faults import NotRight, did_you_mean, shown
+from gateway.config.types import (
+    Bool,
+    Context,
+    Duration,
+    FreeHeader,
+    HeaderName,
+    HeaderValue,
+    Int,
+    Label,
+    Lasting,
+    Strict,
+    Text,
+    forms,
+    header_name,
+    many,
+    one_of,
+    parsed,
+    pattern,
+    text,
+    unique_names,
+    wrong,
+)
+from gateway.config.types_net import Method
+from gateway.config.variables import Filled
+
+# These come with later versions: their shape is checked, then they are a fault that says so.
+LATER = ("csrf", "bind", "require", "rate_limit", "assertion", "plugins")
+
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_ORIGIN = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]*)://(\*\.)?([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
+)
+
+
+def origin(value: Any) -> str:
+    """An origin as browsers write it: lower-case, without the scheme's own port."""
+    word = text(value, "an origin")
+    if word == "*":
+        return word
+    if word == "null":
+        raise NotRight('"null" is the origin of every sandboxed page', "name the pages' real origins")
+    found = _ORIGIN.fullmatch(word.removesuffix("/"))
+    if not found or word.endswith("/"):
+        hint = (
+            f"did you mean {word.removesuffix('/')}?" if found else "write one like https://app.example.com"
+        )
+        raise NotRight(f"{shown(value)} is not an origin", hint)
+    scheme, wildcard, host, port = found.groups()
+    if wildcard and "." not in host:
+        raise NotRight(f"{shown(value)} lets in every site of a top level", "name a domain after the *")
+    scheme = scheme.lower()
+    tail = f":{port}" if port and _DEFAULT_PORTS.get(scheme) != port else ""
+    return f"{scheme}://{wildcard or ''}{host.lower()}{tail}"
+
+
+Origin = Annotated[str, parsed(origin, type="string", title="origin")]
+
+
+class Cors(Strict):
+    origins: Annotated[list[Origin], many()] | None = Field(
+        default=None, description="origins that may call; * is every one"
+    )
+    credentials: Bool | None = Field(default=None, description="cookies may come along; not with *")
+    max_age: Duration | None = Field(
+        default=None, description="how long a browser remembers a preflight (10m)"
+    )
+    methods: Annotated[list[Method], many()] | None = Field(
+        default=None, description="default: GET, HEAD, POST, PUT, PATCH, DELETE"
+    )
+    headers: Annotated[list[HeaderName], many()] | None = Field(
+        default=None, description="request headers; default: those asked for"
+    )
+    expose: Annotated[list[HeaderName], many()] | None = Field(
+        default=None, description="reply headers that a page may read"
+    )
+
+
+def _accepted(value: Any, info: ValidationInfo) -> str:
+    word = text(value, "a credential")
+    if word in ("bearer", "cookie"):
+        return word
+    kind, colon, name = word.partition(":")
+    if kind == "header" and colon:
+        return f"header:{header_name(name).lower()}"
+    if kind == "issuer" and colon and isinstance(info.context, Context):
+        known = info.context.names["issuer"]
+        if name not in known:
+            raise NotRight(
+                f"issuer {shown(name)} is not defined", did_you_mean(name, known, "define it under issuers")
+            )
+    if word == "api_key" or (kind == "issuer" and colon):
+        raise NotRight(f"{word} is not available in this version yet", "remove it for now")
+    words = ("bearer", "cookie", "api_key")
+    raise NotRight(
+        f"{shown(value)} is not a credential",
+        did_you_mean(word, words, "write bearer, cookie or header:NAME"),
+    )
+
+
+def _accepted_or_fault(value: Any, info: ValidationInfo) -> str:
+    try:
+        return _accepted(value, info)
+    except NotRight as fault:
+        raise wrong(fault.problem, fault.hint) from None
+
+
+Accepted = Annotated[str, BeforeValidator(_accepted_or_fault)]
+
+
+class Authenticate(Strict):
+    mode: Annotated[str, one_of("required", "optional", "none")] | None = Field(
+        default=None, description="required (default), optional, or none: public"
+    )
+    accept: Annotated[list[Accepted], many()] | None = Field(
+        default=None, description="credentials, in order of preference: bearer, cookie, header:NAME"
+    )
+    on_missing: Annotated[str, one_of("401", "redirect", "auto")] | None = Field(
+        default=None,
+        description="without a credential: 401, redirect (to sign-in), or auto: redirect browsers, else 401",
+    )
+    forward_credential: Bool | None = Field(
+        default=None, description="pass the credential on to the upstream"
+    )
+
+
+class Csrf(Strict):
+    trusted_origins: Annotated[list[Origin], many(0)] = Field(
+        default=[], description="other origins that may write"
+    )
+
+
+class Bind(Strict):
+    address: Annotated[str, one_of("off", "exact", "prefix")] = Field(
+        default="off", description="off, exact, or prefix: /24, /64"
+    )
+    agent: Annotated[str, one_of("off", "exact", "family")] = Field(
+        default="off", description="off, exact, or family"
+    )
+    on_mismatch: Annotated[str, one_of("log", "step_up", "strict")] = Field(
+        default="log", description="log, step_up or strict"
+    )
+
+
+class Require(Strict):
+    roles: Annotated[list[Text], many()] | None = Field(default=None, description="any of these")
+    permissions: Annotated[list[Text], many()] | None = Field(default=None, description="all of these")
+    level: Annotated[Int, Field(ge=1, le=2)] | None = Field(
+        default=None, description="2: a second factor was used"
+    )
+    fresh: Lasting | None = Field(default=None, description="signed in within this time")
+    confirmed: Bool | None = Field(default=None, description="the e-mail address is confirmed")
+    meta: dict[str, str | int | bool] | None = Field(
+        default=None, description="equal to these protected values"
+    )
+
+
+def _rate(value: Any) -> str:
+    durations.rate(value)
+    return str(value)
+
+
+Rate = Annotated[str, parsed(_rate, type="string", title="N/second, minute, hour or day")]
+Rates = Annotated[list[Rate], many()]
+
+
+def _by_role(value: dict[str, Any]) -> dict[str, Any]:
+    for key in value:
+        if key != "default" and not re.fullmatch(r"role:[^\s]+", key):
+            raise wrong(f"{shown(key)} is not default or role:NAME", did_you_mean(key, ("default",)))
+    return value
+
+
+RateKey = Annotated[
+    str,
+    pattern(
+        r"ip|user|session|api_key|route|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+", "a key to count by",
+        "write ip, user, session, api_key, route or header:NAME",
+    ),
+]  # fmt: skip
+
+
+class RateRule(Strict):
+    name: Label | None = Field(default=None, description="rules of one name are one count")
+    limit: Annotated[
+        Rates | Annotated[dict[str, Rates], AfterValidator(_by_role)],
+        forms("items", "map"),
+    ] = Field(description="100/minute, several, or by role: {default: …, 'role:pro': …}")
+    key: Annotated[list[RateKey], many()] | None = Field(
+        default=None, description="default: user when signed in, else ip"
+    )
+    algorithm: Annotated[str, one_of("sliding_window", "moving_window", "fixed_window")] = Field(
+        default="sliding_window", description="how it is counted"
+    )
+    on_store_failure: Annotated[str, one_of("local", "deny", "allow")] = Field(
+        default="local", description="when the shared count can't be reached"
+    )
+
+
+def _short_ttl(value: Any) -> float:
+    found = durations.seconds(value)
+    if not 0 < found <= 300:
+        raise NotRight(f"{shown(value)} is too long or too short", "5m at most")
+    return found
+
+
+class Assertion(Strict):
+    audience: Text = Field(description="for whom the assertion is")
+    ttl: Annotated[float, parsed(_short_ttl, type="string")] = Field(
+        default="60s", validate_default=True, description="5m at most"
+    )
+
+
+class Plugin(Strict):
+    class_: Annotated[
+        str, pattern(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "a class", "write package.module:Class")
+    ] = Field(alias="class", description="package.module:Class")
+    phase: Annotated[str, one_of("before_auth", "after_auth")] = Field(
+        default="after_auth", description="when it runs"
+    )
+    settings: dict[str, Any] = Field(default={}, description="its own settings")
+
+
+Headers = Annotated[dict[FreeHeader, HeaderValue], AfterValidator(unique_names)]
+
+
+class HeaderChanges(Strict):
+    set: Headers | None = Field(default=None, description="in the place of what came")
+    add: Headers | None = Field(default=None, description="beside what came")
+    remove: Annotated[list[FreeHeader], many(0)] | None = Field(
+        default=None, description="names that go no further"
+    )
+
+
+def _none(value: Any) -> Any:
+    if value == "none" and not isinstance(value, Filled):
+        return "none"
+    raise wrong(f"{shown(value)} is not a map of settings", "write a map, or none to remove the default")
+
+
+Removed = Annotated[Literal["none"], BeforeValidator(_none)]
+
+
+def _security_word(value: Any) -> str:
+    if value in ("standard", "none"):
+        return str(value)
+    near = did_you_mean(str(value), ("standard", "none"), "write standard, none, or a map of headers")
+    raise NotRight(f"{shown(value)} is not standard or none", near)
+
+
+SecurityWord = Annotated[str, parsed(_security_word, enum=["standard", "none"])]
+Mode = Annotated[str, one_of("required", "optional", "none")]
+
+
+def _body_limit(value: Any) -> int | str:
+    return "none" if value == "none" else durations.size(value)
+
+
+BodyLimit = Annotated[
+    int | str,
+    parsed(
+        _body_limit,
+        anyOf=[{"enum": ["none"]}, {"type": "integer", "minimum": 0}, {"type": "string"}],
+        title="size",
+    ),
+]
+
+
+class Policies(Strict):
+    """A map, so that the order can't be got wrong: it is the same for every route."""
+
+    cors: Annotated[Removed | Cors, forms("text", "map")] | None = Field(
+        default=None, description="pages of other origins"
+    )
+    rate_limit: Annotated[Removed | list[RateRule] | RateRule, forms("text", "list", "map")] | None = Field(
+        default=None, description="a rule or a list of rules; not available yet"
+    )
+    authenticate: Annotated[Mode | Authenticate, forms("text", "map")] | None = Field(
+        default=None, description="who may come; a mode alone is short for {mode: …}"
+    )
+    csrf: Annotated[Removed | Csrf, forms("text", "map")] | None = Field(
+        default=None, description="not available yet"
+    )
+    bind: Annotated[Removed | Bind, forms("text", "map")] | None = Field(
+        default=None, description="not available yet"
+    )
+    require: Annotated[Removed | Require, forms("text", "map")] | None = Field(
+        default=None, description="not available yet"
+    )
+    body_limit: BodyLimit | None = Field(
+        default=None, description="the largest body; default: limits.body_bytes"
+    )
+    assertion: Annotated[Removed | Assertion, forms("text", "map")] | None = Field(
+        default=None, description="not available yet"
+    )
+    request_headers: Annotated[Removed | HeaderChanges, forms("text", "map")] | None = Field(
+        default=None, description="towards the upstream"
+    )
+    response_headers: Annotated[Removed | HeaderChanges, forms("text", "map")] | None = Field(
+        default=None, description="towards the client"
+    )
+    security_headers: Annotated[SecurityWord | Headers, forms("text", "map")] | None = Field(
+        default=None, description="standard, none, or a map of headers"
+    )
+    plugins: Annotated[Removed | list[Plugin], forms("text", "list")] | None = Field(
+        default=None, description="not available yet"
+    )
