@@ -79,7 +79,7 @@ class RequestReader:
             return faults.TARGET_TOO_LONG
         if head.count(b"\r\n") > self._count:
             return faults.HEADERS_TOO_LARGE
-        self.lines = []
+        self.lines: list[bytes] = []
         self.noted: dict[bytes, bytes] = {}
         self.flags = 0
         self.length: int | None = 0
@@ -100,7 +100,11 @@ class RequestReader:
         if flags & DOUBLED:
             if b", " in noted.get(b"host", b""):
                 return faults.BAD_HOST
-            return faults.DUPLICATE_CREDENTIAL if b", " in noted.get(b"authorization", b"") else faults.BAD_FRAMING
+            return (
+                faults.DUPLICATE_CREDENTIAL
+                if b", " in noted.get(b"authorization", b"")
+                else faults.BAD_FRAMING
+            )
         if flags & H2C:
             return faults.BAD_UPGRADE
         if flags & UNDERSCORE and self.names.refuse_underscores:
@@ -182,5 +186,3 @@ class ReplyReader:
             if not digits.isdigit() or len(digits) > 18:
                 raise BadReply("bad Content-Length")
             self.length = int(digits)
-
-

@@ -2,16 +2,17 @@
 
 from typing import Any
 
+from gateway.model.faults import Fault
 from gateway.model.verdict import Refuse
 
 
 class Exchange:
     """One request and its reply. Made per request, so: few assignments, the rest are class-level defaults."""
 
-    method: bytes
-    path: bytes  # the canonical path; decisions, logs and the forwarded target all use it
+    method: bytes = b"-"
+    path: bytes = b"-"  # the canonical path; decisions, logs and the forwarded target all use it
     query: bytes = b""  # with its "?", byte for byte as it came; takes part in no decision
-    host: bytes  # as sent, checked to be a host with an optional port
+    host: bytes = b""  # as sent, checked to be a host with an optional port
     noted: dict[bytes, bytes]  # the headers some policy asked for: lower-case name -> value (joined by ", ")
     client: bytes  # the client's address after the walk through trusted proxies, as text
     secure: bool = False  # https, as the client sees it
@@ -30,6 +31,33 @@ class Exchange:
     reply_add: bytes = b""  # header lines for the client, added by policies for this request
     refused: Refuse | None = None  # the verdict that ended it; or, in report mode, would have
     reports: tuple[tuple[str, str], ...] = ()  # report mode: (policy, code) that would have refused
+
+    # kept by the edge for the log and for the way back
+    began: float  # monotonic seconds
+    status: int = 0
+    flags: int = 0  # bits of model.headers, over the whole head
+    lines: list[bytes]  # headers for the upstream, flat: name, ": ", value, CRLF
+    forwarded: bytes = b""  # the X-Forwarded-* lines, up to the value of X-Forwarded-Host
+    forwarded_host: bytes = b""
+    traceparent: bytes = b""
+    rewritten: bytes = b""  # the path towards the upstream, on routes that rewrite
+    endless: bool = False  # an event stream: silence is no fault
+    attempts: int = 0  # sendings upstream
+    tried: tuple[Any, ...] = ()  # servers that failed for this request
+    sent: float = 0.0  # when the request went upstream
+    replied: float = 0.0  # when the head of the reply came
+    server: bytes = b""
+    trace_id: bytes = b""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    failed: Fault | None = None  # why the gateway itself answered, or broke off
+    why: str = ""  # what the log says beyond the fault's code
+    rare: bool = False  # something is to be said in the log beyond the usual fields
+
+    def note(self, why: str) -> None:
+        """Tell the log, not the client, more about what went wrong."""
+        self.why = why
+        self.rare = True
 
     def navigates(self) -> bool:
         """Whether a browser is navigating here: then people read the reply, not programs."""

@@ -28,9 +28,13 @@ def _upstream(code: str, status: int, title: str, detail: str = "") -> Fault:
 
 # The request itself
 BAD_REQUEST = _client("bad_request", 400, "The request is not valid HTTP/1.1", closes=True)
-BAD_FRAMING = _client("bad_framing", 400, "The length of the request's body is not stated clearly", closes=True)
+BAD_FRAMING = _client(
+    "bad_framing", 400, "The length of the request's body is not stated clearly", closes=True
+)
 BAD_HOST = _client("bad_host", 400, "The request needs exactly one valid Host", closes=True)
-BAD_AUTHORITY = _client("bad_authority", 400, "The request's target names another host than its Host", closes=True)
+BAD_AUTHORITY = _client(
+    "bad_authority", 400, "The request's target names another host than its Host", closes=True
+)
 AMBIGUOUS_PATH = _client(
     "ambiguous_path", 400, "Two programs could read this path differently",
     "Send the path without dot-segments, encoded slashes, double encodings, empty segments or parameters.",
@@ -73,4 +77,6 @@ UPSTREAM_RESET = _upstream("upstream_reset", 502, "The upstream broke the connec
 UPSTREAM_BAD_REPLY = _upstream("upstream_bad_reply", 502, "The upstream's reply is not valid HTTP/1.1")
 UPSTREAM_TLS = _upstream("upstream_tls", 502, "The upstream's certificate was not accepted")
 
-FAULTS: dict[str, Fault] = {fault.code: fault for fault in list(globals().values()) if isinstance(fault, Fault)}
+FAULTS: dict[str, Fault] = {
+    fault.code: fault for fault in list(globals().values()) if isinstance(fault, Fault)
+}

@@ -83,7 +83,7 @@ class RequestNames:
         refuse_underscores: bool = False,
     ) -> None:
         self._forgeable = _FORGEABLE | {folded(name) for name in identity_names}
-        self._extra = {name: NOTED | CREDENTIAL for name in credential_names}
+        self._extra = dict.fromkeys(credential_names, NOTED | CREDENTIAL)
         for name in reads:
             self._extra.setdefault(name, NOTED | PASSED)
         self.refuse_underscores = refuse_underscores
@@ -142,7 +142,9 @@ class ReplyNames:
     def _judge(self, lower: bytes) -> int:
         kind = _REPLY_NAMED.get(lower)
         if kind is not None:
-            return DROP if lower in self._drop and not kind & (LENGTH | CODING | CONNECTION | UPGRADE) else kind
+            return (
+                DROP if lower in self._drop and not kind & (LENGTH | CODING | CONNECTION | UPGRADE) else kind
+            )
         if lower in HOP_BY_HOP or lower in self._drop or lower == b"x-request-id":
             return DROP
         return DROP if lower.startswith(_REPLY_OURS) else PASS

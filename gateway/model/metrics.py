@@ -27,7 +27,9 @@ EDGE_METRICS: dict[str, Metric] = {
     "upstream_errors_total": Metric("counter", "Failures of upstream servers.", ("upstream", "kind")),
     "upstream_connections": Metric("gauge", "Connections to upstream servers.", ("upstream", "state")),
     "connections": Metric("gauge", "Client connections open.", ()),
-    "log_lines_dropped_total": Metric("counter", "Access log lines dropped because the log was too slow.", ()),
+    "log_lines_dropped_total": Metric(
+        "counter", "Access log lines dropped because the log was too slow.", ()
+    ),
 }
 
 

@@ -1,0 +1,216 @@
+"""From a head's bytes to a request that policies can judge: target, host, client, route. Refuses what is ambiguous."""
+
+import time
+from typing import TYPE_CHECKING
+
+from gateway.edge.routes import NotAllowed
+from gateway.edge.tokens import is_request_id, is_traceparent
+from gateway.model import faults
+from gateway.model.addresses import of_peer, origin
+from gateway.model.exchange import Exchange
+from gateway.model.headers import (
+    AUTHORIZATION,
+    CONNECTION,
+    COOKIE,
+    FORWARDED,
+    REQUEST_ID,
+    TRACE,
+    UPGRADE,
+    dropped,
+)
+from gateway.model.paths import (
+    Ambiguous,
+    BadAuthority,
+    canonical,
+    reduce_absolute,
+    split_target,
+    valid_host,
+)
+from gateway.model.verdict import Answer, Refuse, Reply
+
+if TYPE_CHECKING:
+    from gateway.edge.downstream import Downstream
+    from gateway.edge.live import Live
+
+_KNOWN_CONNECTION = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
+_OPTIONS_STAR = Answer(Reply(204, [(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")]))
+_BAD_HOST = Refuse(faults.BAD_HOST)
+_NO_ROUTE = Refuse(faults.NO_ROUTE)
+_BAD_AUTHORITY = Refuse(faults.BAD_AUTHORITY)
+
+
+def settle(down: "Downstream", live: "Live") -> None:
+    """What is the same for every request of a connection, under one configuration."""
+    down.live = live
+    transport = down.transport
+    name = transport.get_extra_info("sockname")
+    port = name[1] if isinstance(name, tuple) else 0
+    down.peer = (down.origin[0] if down.origin else of_peer(transport.get_extra_info("peername"))).encode()
+    down.forwarded = forwarded_lines(
+        down.peer, b"https" if down.secure else b"http", b"%d" % port if port else b""
+    )
+
+
+def forwarded_lines(client: bytes, proto: bytes, port: bytes) -> bytes:
+    """All but the value of the last, which is the request's host."""
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%bX-Forwarded-Host: " % (
+        client, proto, b"X-Forwarded-Port: %b\r\n" % port if port else b"",
+    )  # fmt: skip
+
+
+def blank(down: "Downstream") -> Exchange:
+    """A request of which nothing is known yet but who sends it."""
+    exchange = Exchange()
+    exchange.began = time.monotonic()
+    exchange.noted = {}
+    exchange.lines = []
+    exchange.client = down.peer
+    exchange.secure = down.secure
+    exchange.route = down.live.nowhere
+    exchange.forwarded = down.forwarded
+    ids = down.worker.ids.take()
+    exchange.trace_id = exchange.request_id = ids[3:35]
+    exchange.traceparent = ids
+    return exchange
+
+
+def read(down: "Downstream", exchange: Exchange, head: bytes) -> Refuse | Answer | None:
+    """Fill the exchange from the head; None when its route's policies may judge it."""
+    live = down.live
+    reader = live.reader
+    fault = reader.read(head)
+    exchange.bytes_in = len(head)
+    if fault is not None:
+        exchange.content_length = None  # unknown: a body may follow
+        return Refuse(fault)
+    noted = reader.noted
+    flags = reader.flags
+    exchange.method = method = reader.method
+    exchange.noted = noted
+    exchange.lines = reader.lines
+    exchange.flags = flags
+    exchange.version = reader.minor
+    exchange.content_length = reader.length
+    exchange.body_limit = live.limits.body_bytes
+    host = noted.get(b"host")
+    if host is None or not valid_host(host):
+        return _BAD_HOST
+    exchange.host = exchange.forwarded_host = host
+    if flags & CONNECTION or not reader.minor:
+        _connection(down, exchange, noted.get(b"connection", b""))
+    if flags & AUTHORIZATION:
+        exchange.authorization = noted[b"authorization"].strip()
+    if flags & COOKIE:
+        exchange.cookie = noted[b"cookie"].strip()
+    if flags & (FORWARDED | TRACE | REQUEST_ID):
+        _said_by_others(down, exchange, flags)
+    target = reader.target
+    if target[0] != 47:  # "/"
+        if target == b"*" and method == b"OPTIONS":
+            return _OPTIONS_STAR
+        if method == b"CONNECT":
+            return Refuse(faults.CONNECT_REFUSED)
+        try:
+            target = reduce_absolute(target, host)
+        except BadAuthority:
+            return _BAD_AUTHORITY
+    return _find_route(live, exchange, target)
+
+
+def _find_route(live: "Live", exchange: Exchange, target: bytes) -> Refuse | Answer | None:
+    noted = exchange.noted
+    opted = 0
+    try:
+        path, exchange.query = split_target(target)
+        try:
+            exchange.path = canonical(path)
+        except Ambiguous:
+            opted = live.opt_ins_under(path)
+            if not opted:
+                raise
+            exchange.path = canonical(path, opted)
+    except Ambiguous as error:
+        return Refuse(faults.AMBIGUOUS_PATH, error.reason)
+    method = exchange.method
+    if method == b"OPTIONS" and b"origin" in noted:  # a preflight is judged by the method it asks about
+        method = noted.get(b"access-control-request-method", method)
+    route = live.table.find(exchange, method)
+    if route is None:
+        return _NO_ROUTE
+    if isinstance(route, NotAllowed):
+        return Refuse(faults.METHOD_NOT_ALLOWED, headers=((b"Allow", route.allow),))
+    if opted and route.opt_ins != opted:
+        try:  # a more specific route below the one that opted in has not agreed to this spelling
+            canonical(path, route.opt_ins)
+        except Ambiguous as error:
+            return Refuse(faults.AMBIGUOUS_PATH, error.reason)
+    exchange.route = route
+    if exchange.flags & UPGRADE:
+        return _upgrade(exchange)
+    return None
+
+
+def _connection(down: "Downstream", exchange: Exchange, connection: bytes) -> None:
+    """What Connection says: whether to keep it, and names that must go no further (RFC 9110 section 7.6.1)."""
+    tokens = {token.strip() for token in connection.lower().split(b",")}
+    if b"close" in tokens or (not exchange.version and b"keep-alive" not in tokens):
+        down.keep = False
+    if not tokens <= _KNOWN_CONNECTION:
+        names = frozenset(tokens)
+        exchange.lines = dropped(exchange.lines, names)
+        if b"cookie" in names:
+            exchange.flags &= ~COOKIE
+        if b"authorization" in names:
+            exchange.flags &= ~AUTHORIZATION
+
+
+def _said_by_others(down: "Downstream", exchange: Exchange, flags: int) -> None:
+    """Forwarding headers, request ids and traces: what trusted proxies say counts, the rest is forgotten."""
+    noted = exchange.noted
+    if flags & TRACE and is_traceparent(noted[b"traceparent"]):
+        exchange.traceparent = noted[b"traceparent"]
+        exchange.trace_id = exchange.traceparent[3:35]
+    trusted = down.live.trusted
+    if trusted is None or not trusted.contains(down.peer.decode()):
+        return
+    if flags & REQUEST_ID and is_request_id(noted[b"x-request-id"]):
+        exchange.request_id = noted[b"x-request-id"]
+    if not flags & FORWARDED:
+        return
+    get = noted.get
+    said = origin(
+        down.peer.decode(), get(b"x-forwarded-for"), get(b"forwarded"), get(b"x-forwarded-proto"),
+        get(b"x-forwarded-host"), get(b"x-forwarded-port"), trusted,
+    )  # fmt: skip
+    exchange.client = said.client.encode()
+    proto = said.proto or (b"https" if down.secure else b"http")
+    exchange.secure = proto == b"https"
+    if said.host:
+        exchange.forwarded_host = said.host
+    exchange.forwarded = forwarded_lines(
+        exchange.client, proto, said.port or (b"443" if exchange.secure else b"80")
+    )
+
+
+def _upgrade(exchange: Exchange) -> Refuse | None:
+    """An upgrade the route offers is kept; any other is dropped, and the request goes on without it."""
+    offered = exchange.noted[b"upgrade"].strip().lower()
+    if offered.partition(b",")[0].strip().startswith(b"h2c") or b"h2c" in offered:
+        return Refuse(faults.BAD_UPGRADE, "HTTP/2 is not offered here.")
+    wants = b"upgrade" in exchange.noted.get(b"connection", b"").lower()
+    if wants and exchange.version and offered in exchange.route.upgrades:
+        exchange.upgrade = offered
+    return None
+
+
+def rewrite(exchange: Exchange) -> bool:
+    """The path towards the upstream on a route that rewrites; False when it would not be canonical."""
+    route = exchange.route
+    try:
+        path = route.rewrite(exchange.path)
+        if path.startswith(b"//") or canonical(path, route.opt_ins) != path:
+            return False
+    except Ambiguous:
+        return False
+    exchange.rewritten = path
+    return True

@@ -1,0 +1,94 @@
+"""The chain: a route's policies judge a request in the one fixed order, and see the reply in reverse.
+
+Plain calls as long as nothing must be waited for; only then a coroutine. Whatever a policy raises refuses the request.
+"""
+
+import logging
+from collections.abc import Awaitable
+from typing import Any
+
+from gateway.model import faults
+from gateway.model.exchange import Exchange
+from gateway.model.verdict import Answer, Outcome, Refuse, Reply, Verdict
+
+log = logging.getLogger(__name__)
+_CRASHED = Refuse(faults.POLICY_CRASHED)
+
+
+def judge(exchange: Exchange, start: int = 0) -> Verdict:
+    """Ask the policies from number `start` on; the first that objects, answers, or must wait, ends the round."""
+    judges = exchange.route.judges
+    if start:
+        judges = judges[start:]
+    on_request = None
+    try:
+        for on_request in judges:
+            verdict = on_request(exchange)
+            if verdict is not None:
+                break
+        else:
+            return None
+    except Exception:
+        verdict = crashed(exchange, on_request)
+    place = exchange.route.judges.index(on_request)
+    if isinstance(verdict, Refuse):
+        return _refused(exchange, verdict, place)
+    if isinstance(verdict, Answer):
+        return _answered(exchange, verdict, place)
+    return _wait(exchange, verdict, place)
+
+
+async def _wait(exchange: Exchange, verdict: Awaitable[Outcome], place: int) -> Outcome:
+    """The slow path: from the policy that must wait for something to the end of the chain."""
+    try:
+        outcome = await verdict
+    except Exception:
+        outcome = crashed(exchange, exchange.route.judges[place])
+    if isinstance(outcome, Answer):
+        further = _answered(exchange, outcome, place)
+    else:
+        further = judge(exchange, place + 1) if outcome is None else _refused(exchange, outcome, place)
+    if further is None or isinstance(further, Refuse | Answer):
+        return further
+    return await further
+
+
+def _refused(exchange: Exchange, refuse: Refuse, place: int) -> Verdict:
+    """In report mode a refusal is written down, and the next policies are asked."""
+    route = exchange.route
+    if not route.report:
+        exchange.refused = refuse
+        return refuse
+    return _reported(exchange, refuse.fault.code, place)
+
+
+def _answered(exchange: Exchange, answer: Answer, place: int) -> Verdict:
+    """A redirect to sign-in is a refusal to report mode; a preflight's answer is none."""
+    if exchange.route.report and 300 <= answer.reply.status < 400:
+        return _reported(exchange, "redirect", place)
+    return answer
+
+
+def _reported(exchange: Exchange, code: str, place: int) -> Verdict:
+    exchange.reports += ((exchange.route.judge_names[place], code),)
+    exchange.rare = True
+    return judge(exchange, place + 1)
+
+
+def crashed(exchange: Exchange, where: Any) -> Refuse:
+    log.exception(
+        "a policy failed", extra={"policy": getattr(where, "__qualname__", "?"), "route": exchange.route.name,
+                                  "request_id": exchange.request_id.decode("ascii")},
+    )  # fmt: skip
+    return _CRASHED
+
+
+def on_way_back(exchange: Exchange, reply: Reply) -> Reply:
+    """Show the reply to the policies that want to see it, in reverse order."""
+    for on_response in exchange.route.on_responses:
+        try:
+            on_response(exchange, reply)
+        except Exception:
+            crashed(exchange, on_response)
+            reply.status, reply.headers, reply.body = 500, [], b""
+    return reply

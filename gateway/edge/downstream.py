@@ -1,0 +1,379 @@
+"""One client connection: takes requests one at a time, streams their bodies up and their replies down.
+
+The main path of a request: serve → arrival.read → chain.judge → forward → (Upstream) → end_reply.
+It is plain calls from the first byte of a request to the write upstream, unless something must be waited for.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, cast
+
+from gateway.edge import answers, arrival, chain, forward, replies
+from gateway.edge.answers import MOST_DRAINED, conclude, refuse, refuse_unread
+from gateway.edge.body import RequestBody, TooLarge
+from gateway.edge.clock import NEVER, touch
+from gateway.edge.framing import BadChunk
+from gateway.edge.states import (
+    DRAINING,
+    GONE,
+    HOLDING,
+    JUDGING,
+    LINGERING,
+    SENDING,
+    SENT,
+    TUNNEL,
+    UPSTREAM_FULL,
+    WAITING,
+)
+from gateway.edge.tunnel import Tunnel
+from gateway.model import faults
+from gateway.model.exchange import Exchange
+from gateway.model.headers import EXPECT
+from gateway.model.verdict import Answer, Outcome, Refuse
+
+if TYPE_CHECKING:
+    from gateway.edge.live import Live
+    from gateway.edge.upstream import Upstream
+    from gateway.edge.worker import Worker
+
+MOST_HELD = 64 * 1024  # bytes of pipelined requests, or of a body that can't be sent yet
+MOST_PIPELINED = 16
+
+
+class Downstream(asyncio.Protocol):
+    """Its `phase` is one of edge.states."""
+
+    __slots__ = (
+        "body", "buffer", "chunked", "deadline", "exchange", "forwarded", "half_closed", "keep", "live", "origin",
+        "paused", "peer", "phase", "replying", "request_is_over", "secure", "serving", "taken", "task", "transport",
+        "tunnel", "upstream", "worker", "writable",
+    )  # fmt: skip
+
+    transport: asyncio.Transport
+    exchange: Exchange
+    live: "Live"
+    peer: bytes  # the address of the other end, or what a trusted PROXY header says
+    forwarded: bytes  # the X-Forwarded-* lines for a peer that is no trusted proxy
+
+    def __init__(self, worker: "Worker", origin: tuple[str, int] | None, secure: bool) -> None:
+        self.worker = worker
+        self.origin = origin
+        self.secure = secure
+        self.phase = WAITING
+        self.deadline = NEVER
+        self.upstream: Upstream | None = None
+        self.tunnel: Tunnel | None = None
+        self.body: RequestBody | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.buffer = b""
+        self.paused = self.taken = 0
+        self.half_closed = False
+        self.replying = False  # the head of the upstream's reply went to the client
+        self.chunked = False  # the reply goes to the client in chunks
+        self.serving = False  # take() is at work further up the stack
+        self.writable = self.request_is_over = self.keep = True
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        worker = self.worker
+        arrival.settle(self, worker.live)
+        self.deadline = time.monotonic() + self.live.limits.keepalive
+        if not worker.welcome(self):
+            refuse_unread(self, faults.TOO_MANY_CONNECTIONS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.worker.connections.discard(self)
+        phase, self.phase = self.phase, GONE
+        if self.task is not None:
+            self.task.cancel()
+            self.task = None
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.abandon()
+        if phase in (JUDGING, SENDING, SENT):
+            exchange = self.exchange
+            exchange.failed = faults.CLIENT_CLOSED
+            exchange.rare = True
+            exchange.status = exchange.status or faults.CLIENT_CLOSED.status
+            self.worker.record(exchange)
+        elif phase == TUNNEL:
+            self.worker.record(self.exchange)
+
+    def eof_received(self) -> bool:
+        phase = self.phase
+        if phase == SENT or (phase == JUDGING and self.request_is_over):
+            # a half-close after a complete request: its reply is still wanted
+            self.half_closed = True
+            self.keep = False
+            return not self.secure
+        if phase == TUNNEL and self.tunnel is not None:
+            return self.tunnel.client_eof() and not self.secure
+        return False
+
+    def pause_writing(self) -> None:
+        self.writable = False
+        touch(self)
+        if self.upstream is not None:
+            self.upstream.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        touch(self)
+        if self.upstream is not None:
+            self.upstream.resume_reading()
+
+    # A request comes in
+
+    def data_received(self, data: bytes) -> None:
+        phase = self.phase
+        if phase == WAITING:
+            self.take(self.buffer + data if self.buffer else data)
+        elif phase == SENDING:
+            touch(self)
+            self.pump(data)
+        elif phase == TUNNEL:
+            touch(self)
+            assert self.tunnel is not None
+            self.tunnel.from_client(data)
+        elif phase in (JUDGING, SENT):
+            self.hold(self.buffer + data)
+        elif phase == DRAINING:
+            self.throw_away(data)
+        elif phase == LINGERING:
+            self.taken += len(data)
+            if self.taken > MOST_DRAINED:
+                answers.give_up(self)
+
+    def hold(self, buffer: bytes) -> None:
+        """Bytes whose time has not come: a body that can't be sent yet, or pipelined requests."""
+        self.buffer = buffer
+        if len(buffer) > MOST_HELD or (self.request_is_over and buffer.count(b"\r\n\r\n") >= MOST_PIPELINED):
+            self.pause(HOLDING)
+
+    def take(self, data: bytes) -> None:
+        """Serve the requests that are complete in `data`, until one has to be waited for."""
+        self.serving = True
+        while data and self.phase == WAITING:
+            end = data.find(b"\r\n\r\n")
+            if end < 1 or end + 4 > self.live.limits.header_bytes:
+                if (
+                    data[:2] == b"\r\n"
+                ):  # RFC 9112 section 2.2: an empty line before a request line is passed over
+                    data = data[2:]
+                    self.buffer = b""
+                    continue
+                self.head_is_incomplete(data, end)
+                break
+            end += 4
+            self.buffer = data[end:]
+            try:
+                self.serve(data[:end])
+            except Exception:
+                self.crashed()
+            data = self.buffer
+        self.serving = False
+        if self.buffer and self.phase in (JUDGING, SENT):
+            self.hold(self.buffer)
+
+    def head_is_incomplete(self, data: bytes, end: int) -> None:
+        limits = self.live.limits
+        fault = None
+        if end >= 0 or len(data) > limits.header_bytes:
+            line_end = data.find(b"\r\n")
+            too_long = line_end < 0 or line_end > limits.target_bytes + 32
+            fault = faults.TARGET_TOO_LONG if too_long else faults.HEADERS_TOO_LARGE
+        elif data.count(b"\n") != data.count(b"\r\n"):
+            fault = faults.BAD_REQUEST  # a bare LF: the end of this head would be waited for in vain
+        if fault is not None:
+            refuse_unread(self, fault)
+            return
+        if not self.buffer:
+            self.deadline = time.monotonic() + limits.header_timeout
+        self.buffer = data
+
+    def serve(self, head: bytes) -> None:
+        """One request: read it, find its route, ask its policies, send it upstream."""
+        self.phase = JUDGING
+        self.replying = False
+        self.deadline = NEVER
+        if self.worker.live is not self.live:
+            arrival.settle(self, self.worker.live)
+        exchange = self.exchange = arrival.blank(self)
+        refusal = arrival.read(self, exchange, head)
+        length = exchange.content_length
+        if length == 0:
+            self.request_is_over = True
+        else:
+            self.request_is_over = False
+            self.body = RequestBody(length, self.live.limits.header_bytes)
+        if refusal is not None:
+            conclude(self, refusal)
+            return
+        verdict = chain.judge(exchange)
+        if verdict is None:
+            self.proceed(exchange)
+        elif isinstance(verdict, Refuse | Answer):
+            conclude(self, verdict)
+        else:
+            self.task = self.worker.loop.create_task(self.wait(exchange, verdict))
+
+    async def wait(self, exchange: Exchange, verdict: Awaitable[Outcome]) -> None:
+        """The slow path of policies: one of them waits for something."""
+        outcome = await verdict
+        self.task = None
+        try:
+            if outcome is None:
+                self.proceed(exchange)
+            else:
+                conclude(self, outcome)
+        except Exception:
+            self.crashed()
+
+    def crashed(self) -> None:
+        """A defect of the gateway: this request fails, the worker lives on."""
+        self.worker.log_crash("a request crashed", self.exchange)
+        answers.break_request(self, faults.INTERNAL_ERROR)
+
+    def proceed(self, exchange: Exchange) -> None:
+        """The policies have said yes."""
+        route = exchange.route
+        if route.fixed is not None:
+            conclude(self, route.fixed)
+            return
+        length = exchange.content_length
+        if length != 0:
+            if length is not None and length > exchange.body_limit:
+                conclude(self, Refuse(faults.BODY_TOO_LARGE))
+                return
+            if self.body is not None and exchange.method in route.pool.retry_methods:
+                self.body.keep()
+        if route.rewrite is not None and not arrival.rewrite(exchange):
+            conclude(self, Refuse(faults.AMBIGUOUS_PATH, "The rewritten path is not canonical."))
+            return
+        if exchange.flags & EXPECT and length != 0 and exchange.version and not self.buffer:
+            self.transport.write(replies.CONTINUE)
+        forward.prepare(exchange)
+        if not forward.forward(self, exchange):
+            self.dial(exchange)
+
+    def dial(self, exchange: Exchange) -> None:
+        self.task = self.worker.loop.create_task(self.dialled(exchange))
+
+    async def dialled(self, exchange: Exchange) -> None:
+        try:
+            fault = await forward.dial(self, exchange)
+        except Exception:
+            self.worker.log_crash("dialling failed", exchange)
+            fault = faults.INTERNAL_ERROR
+        self.task = None
+        if fault is not None:
+            refuse(self, fault)
+
+    # The body goes up
+
+    def send_body(self) -> None:
+        """The head went upstream: now what there is of the body, and from here on as it comes."""
+        if self.request_is_over:
+            if self.body is not None and self.upstream is not None:  # a retry
+                self.upstream.transport.write(self.body.again())
+            self.phase = SENT
+            self.deadline = self.exchange.sent + self.exchange.route.pool.first_byte
+            return
+        self.phase = SENDING
+        touch(self)
+        data, self.buffer = self.buffer, b""
+        self.resume(HOLDING)
+        if data:
+            self.pump(data)
+
+    def pump(self, data: bytes) -> None:
+        """A piece of the request's body to the upstream; what follows the body is held."""
+        exchange, body, upstream = self.exchange, self.body, self.upstream
+        assert body is not None and upstream is not None
+        try:
+            data, rest = body.feed(data, exchange.body_limit)
+        except BadChunk as error:
+            exchange.note(str(error))
+            answers.break_request(self, faults.BAD_FRAMING)
+            return
+        except TooLarge:
+            answers.break_request(self, faults.BODY_TOO_LARGE)
+            return
+        exchange.bytes_in += len(data)
+        if data and not upstream.closed:
+            upstream.transport.write(data)
+        if body.over:
+            self.request_is_over = True
+            self.phase = SENT
+            if not self.replying:
+                self.deadline = time.monotonic() + exchange.route.pool.first_byte
+            if rest:
+                self.hold(rest)
+
+    def throw_away(self, data: bytes) -> None:
+        """The rest of a body whose request has been answered."""
+        assert self.body is not None
+        _, rest = self.body.feed(data, 1 << 62)
+        if self.body.over:
+            self.request_is_over = True
+            self.next(rest)
+
+    # The reply comes down (called by Upstream)
+
+    def body_to_client(self, data: bytes) -> None:
+        touch(self)
+        self.transport.write(data)
+
+    def end_reply(self, ending: bytes) -> None:
+        """The upstream's reply is over."""
+        self.upstream = None
+        if ending:
+            self.transport.write(ending)
+        self.worker.record(self.exchange)
+        if not self.request_is_over:
+            answers.drain_body(self)
+        elif self.keep and not self.half_closed:
+            self.next(self.buffer)
+        elif self.buffer:
+            answers.linger(self)
+        else:
+            answers.close(self)
+
+    def next(self, data: bytes) -> None:
+        """Ready for the next request; it may be here already."""
+        self.phase = WAITING
+        self.body = None
+        self.deadline = time.monotonic() + self.live.limits.keepalive
+        self.buffer = data
+        if self.paused:
+            self.resume(HOLDING | UPSTREAM_FULL)
+        if data and not self.serving:
+            self.buffer = b""
+            self.take(data)
+
+    def begin_tunnel(self) -> None:
+        assert self.upstream is not None
+        self.phase = TUNNEL
+        self.replying = True
+        self.tunnel = Tunnel(self, self.upstream)
+        touch(self)
+        data, self.buffer = self.buffer, b""
+        self.resume(HOLDING)
+        if data:
+            self.tunnel.from_client(data)
+
+    # Pausing: read nothing more while nobody can take it
+
+    def pause(self, why: int) -> None:
+        if not self.paused and self.phase != GONE:
+            self.transport.pause_reading()
+        self.paused |= why
+
+    def resume(self, why: int) -> None:
+        if self.paused:
+            self.paused &= ~why
+            if not self.paused and self.phase != GONE and not self.transport.is_closing():
+                self.transport.resume_reading()

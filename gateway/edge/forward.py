@@ -1,0 +1,151 @@
+"""Sending a request upstream: its head as the upstream will read it, the choice of a server, dialling, trying again."""
+
+import time
+from typing import TYPE_CHECKING
+
+from gateway.edge.answers import refuse
+from gateway.edge.pool import DialFailed, Pool
+from gateway.edge.states import JUDGING
+from gateway.model import faults
+from gateway.model.exchange import Exchange
+from gateway.model.faults import Fault
+from gateway.model.headers import AUTHORIZATION, COOKIE, LENGTH, dropped, is_our_token, without_our_cookies
+
+if TYPE_CHECKING:
+    from gateway.edge.downstream import Downstream
+    from gateway.edge.servers import ServerState
+    from gateway.edge.upstream import Upstream
+
+
+def prepare(exchange: Exchange) -> None:
+    """What is the same for every attempt: the header lines less what this route takes away."""
+    route = exchange.route
+    flags = exchange.flags
+    lines = exchange.lines
+    if flags & AUTHORIZATION:
+        value = exchange.authorization
+        if route.forward_credential or not is_our_token(value):
+            lines += (b"Authorization", b": ", value, b"\r\n")
+    if flags & COOKIE:
+        cookie = exchange.cookie if route.forward_credential else without_our_cookies(exchange.cookie)
+        if cookie:
+            lines += (b"Cookie", b": ", cookie, b"\r\n")
+    if route.request_drop:
+        exchange.lines = dropped(lines, route.request_drop)
+
+
+def message(exchange: Exchange, host: bytes) -> bytes:
+    """The head that goes upstream. What the gateway sets comes after the client's lines, each exactly once."""
+    route = exchange.route
+    target = exchange.path if route.rewrite is None else exchange.rewritten
+    length = exchange.content_length
+    if length is None:
+        framing = b"Transfer-Encoding: chunked\r\n"
+    else:
+        framing = b"Content-Length: %d\r\n" % length if exchange.flags & LENGTH else b""
+    parts = [exchange.method, b" ", target, exchange.query, b" HTTP/1.1\r\nHost: ", host, b"\r\n"]
+    parts += exchange.lines
+    parts += (
+        route.request_add, exchange.request_add, exchange.forwarded, exchange.forwarded_host,
+        b"\r\nX-Request-Id: ", exchange.request_id, b"\r\ntraceparent: ", exchange.traceparent, b"\r\n", framing,
+    )  # fmt: skip
+    if exchange.upgrade:
+        parts += (b"Connection: Upgrade\r\nUpgrade: ", exchange.upgrade, b"\r\n")
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def forward(down: "Downstream", exchange: Exchange) -> bool:
+    """Send at once when a server and a warm connection are there; False when it takes waiting (see `dial`)."""
+    pool: Pool = exchange.route.pool
+    server = pool.group.pick(exchange, exchange.tried)
+    if server is None:
+        return False
+    connection = pool.warm(server)
+    if connection is None:
+        return False
+    _send(down, exchange, pool, server, connection)
+    return True
+
+
+async def dial(down: "Downstream", exchange: Exchange) -> Fault | None:
+    """Find a server, connect to it and send; where one refuses, try another, since nothing was sent yet."""
+    pool: Pool = exchange.route.pool
+    group = pool.group
+    if group.resolving:
+        await group.ready()
+    fault = faults.UPSTREAM_UNAVAILABLE
+    while True:
+        server = group.pick(exchange, exchange.tried)
+        if server is None:
+            return fault
+        try:
+            connection = await pool.connection(server, fresh=exchange.attempts > 0)
+        except DialFailed as failure:
+            pool.counters.fail(failure.kind)
+            exchange.note(f"{server.name}: {failure.kind}")
+            fault = failure.fault
+            if failure.kind == "busy":
+                return fault
+            group.failed(server, failure.kind, time.monotonic())
+            exchange.tried += (server,)
+            exchange.attempts += 1
+            if not pool.retry_connect or exchange.attempts >= max(pool.attempts, 1):
+                return fault
+            continue
+        _send(down, exchange, pool, server, connection)
+        return None
+
+
+def may_retry(down: "Downstream") -> bool:
+    """Whether this request can be sent once more: the method allows it and its body is still there."""
+    exchange = down.exchange
+    pool: Pool = exchange.route.pool
+    if exchange.attempts >= pool.attempts or exchange.method not in pool.retry_methods or exchange.upgrade:
+        return False
+    return down.body is None or down.body.can_be_replayed
+
+
+def upstream_failed(
+    down: "Downstream", server: "ServerState", fault: Fault, kind: str, *, seen: bool, raced: bool
+) -> None:
+    """The connection failed while it served this request: try again where that is safe, else tell the client.
+
+    `seen`: something of a reply came. `raced`: the server closed a kept connection just as it was used again.
+    """
+    down.upstream = None
+    exchange = down.exchange
+    pool: Pool = exchange.route.pool
+    retries = (kind == "reset" and pool.retry_reset and not seen) or kind.isdigit()
+    if retries and not down.replying and may_retry(down):
+        if not raced and len(pool.group.usable()) > 1:
+            exchange.tried += (server,)
+        down.phase = JUDGING
+        down.deadline = float("inf")
+        down.dial(exchange)
+        return
+    refuse(down, fault)
+
+
+def _send(
+    down: "Downstream", exchange: Exchange, pool: Pool, server: "ServerState", connection: "Upstream"
+) -> None:
+    host = exchange.host
+    if pool.host:
+        host = server_host(server) if pool.host == b"upstream" else pool.host
+    exchange.sent = time.monotonic()
+    exchange.server = server.name.encode()
+    exchange.attempts += 1
+    down.upstream = connection
+    connection.send(down, message(exchange, host))
+    down.send_body()
+
+
+def server_host(server: "ServerState") -> bytes:
+    """The Host of `host: upstream`: the server's own name, with its port unless that is the scheme's."""
+    record = server.record
+    if record.path:
+        return b"localhost"
+    name = f"[{record.host}]" if ":" in record.host else record.host
+    default = 443 if record.secure else 80
+    return (name if record.port == default else f"{name}:{record.port}").encode()

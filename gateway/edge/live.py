@@ -1,0 +1,198 @@
+"""One configuration, compiled for one worker: everything a request looks up is made here, once."""
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.config import snapshot as config
+from gateway.edge.access_log import AccessLog
+from gateway.edge.counters import RouteCounters
+from gateway.edge.heads import RequestReader
+from gateway.edge.pool import Pool
+from gateway.edge.rewrites import Rewrite, rewriter
+from gateway.edge.routes import RouteTable
+from gateway.model import faults, paths
+from gateway.model.addresses import TrustedProxies
+from gateway.model.exchange import Exchange
+from gateway.model.headers import ReplyNames, RequestNames
+from gateway.model.policy import Effects, Ports, merge
+from gateway.model.verdict import Answer, Refuse, Reply, Verdict
+from policies import POLICIES
+
+if TYPE_CHECKING:
+    from gateway.edge.worker import Worker
+
+_PREFLIGHT = frozenset({b"origin", b"access-control-request-method"})
+
+
+class NoIdentity:
+    """Stands where the identity service will be asked: nobody can be known yet, so nobody with a credential passes."""
+
+    def resolve(self, credential: bytes, exchange: Exchange) -> Verdict:
+        return Refuse(faults.IDENTITY_UNAVAILABLE)
+
+
+class Route:
+    """One route, ready: what its policies do, where it goes, what is the same in each of its log lines."""
+
+    __slots__ = (
+        "counters", "fixed", "forward_credential", "headers", "hosts", "judge_names", "judges", "log", "log_query",
+        "log_sample", "log_start", "methods", "name", "on_responses", "opt_ins", "pattern", "pool", "reads",
+        "reply_add", "reply_names", "report", "request_add", "request_drop", "rewrite", "upgrades",
+    )  # fmt: skip
+
+    def __init__(self, record: config.Route, policies: list[Any], counters: RouteCounters) -> None:
+        self.name = record.name
+        self.counters = counters
+        self.pattern = record.path.encode()
+        self.methods = frozenset(method.encode() for method in record.methods) or None
+        self.hosts = tuple(host.encode() for host in record.hosts)
+        self.headers = tuple((name.encode(), value.encode()) for name, value in record.headers.items())
+        self.upgrades = frozenset(word.lower().encode() for word in record.upgrade)
+        self.opt_ins = _opt_ins(record.paths)
+        self.report = record.mode == "report"
+        judging = [policy for policy in policies if hasattr(policy, "on_request")]
+        self.judges = tuple(policy.on_request for policy in judging)
+        self.judge_names = tuple(policy.name for policy in judging)
+        self.on_responses = tuple(
+            policy.on_response for policy in reversed(policies) if hasattr(policy, "on_response")
+        )
+        effects = merge([policy.effects() for policy in policies if hasattr(policy, "effects")])
+        self._apply(effects)
+        self.forward_credential = any(getattr(policy, "forward_credential", False) for policy in policies)
+        self.pool: Pool | None = None
+        self.fixed: Refuse | Answer | None = _fixed(record)
+        self.rewrite: Rewrite | None = rewriter(record)
+        self.log: AccessLog | None = None
+        self.log_sample = 1.0
+        self.log_query = False
+        self.log_start = b""
+
+    def _apply(self, effects: Effects) -> None:
+        self.request_drop = effects.request_drop
+        self.request_add = effects.request_add
+        self.reply_names = ReplyNames(effects.reply_drop)
+        self.reply_add = effects.reply_add
+        self.reads = effects.reads
+
+
+class Live:
+    """The whole configuration. Made anew at each reload; requests end on the one they began with."""
+
+    __slots__ = (
+        "limits",
+        "logs",
+        "nowhere",
+        "opting_in",
+        "pools",
+        "reader",
+        "routes",
+        "snapshot",
+        "table",
+        "trusted",
+    )
+
+    def __init__(self, worker: "Worker", snapshot: config.Snapshot) -> None:
+        self.snapshot = snapshot
+        self.limits = snapshot.limits
+        self.trusted = TrustedProxies(snapshot.trusted_proxies) if snapshot.trusted_proxies else None
+        self.pools = {
+            record.name: Pool(worker, record, worker.counters.upstream(record.name))
+            for record in snapshot.upstreams
+        }
+        credential_names: frozenset[bytes] = frozenset()
+        self.routes: list[Route] = []
+        for record in snapshot.routes:
+            policies = _policies(record, snapshot)
+            for policy in policies:
+                credential_names |= getattr(policy, "credential_names", frozenset())
+            route = Route(record, policies, worker.counters.route(record.name))
+            if record.upstream:
+                route.pool = self.pools[record.upstream]
+            self.routes.append(route)
+        self.nowhere = Route(config.Route(name="-", path="/"), [], worker.counters.route("-"))
+        self.table = RouteTable(self.routes)
+        self.opting_in = _opting_in(snapshot.routes)
+        self.reader = RequestReader(
+            RequestNames(
+                reads=_PREFLIGHT.union(
+                    *(route.reads for route in self.routes),
+                    *({name for name, _ in r.headers} for r in self.routes),
+                ),
+                identity_names=frozenset(name.encode() for name in snapshot.identity.headers.values()),
+                credential_names=credential_names,
+                refuse_underscores=snapshot.underscores == "refuse",
+            ),
+            self.limits.header_count,
+            self.limits.target_bytes,
+        )
+
+    def open_logs(self, worker: "Worker") -> None:
+        """Once this configuration is sure to be used."""
+        records = [*self.snapshot.routes, config.Route(name="-", path="/")]
+        for route, record in zip([*self.routes, self.nowhere], records, strict=True):
+            settings = record.access_log or self.snapshot.access_log
+            route.log = None if settings.to == "none" else worker.log_to(settings.to)
+            route.log_sample = settings.sample
+            route.log_query = settings.query
+            fields = {"service": self.snapshot.service, "config": self.snapshot.hash, "route": route.name}
+            if record.upstream:
+                fields["upstream"] = record.upstream
+            route.log_start = msgspec.json.encode(fields)[1:-1] + b","
+
+    def opt_ins_under(self, path: bytes) -> int:
+        """What the routes whose literal prefix this is let through."""
+        for prefix, opt_ins in self.opting_in:
+            if path == prefix or path.startswith(prefix + b"/"):
+                return opt_ins
+        return 0
+
+
+def _policies(record: config.Route, snapshot: config.Snapshot) -> list[Any]:
+    """The route's policies in the fixed order, whatever their order in the file."""
+    ports = Ports(
+        identities=NoIdentity(),
+        route=record.name,
+        service=snapshot.service,
+        tls=snapshot.tls is not None,
+        sign_in="/auth/sign-in" if "pages" in snapshot.identity.serve else "",
+    )
+    made = []
+    for policy in POLICIES:
+        settings = record.policies.get(policy.name)
+        if settings is not None:
+            made.append(policy(msgspec.convert(settings, policy.Settings, strict=False), ports))
+    return made
+
+
+def _fixed(record: config.Route) -> Refuse | Answer | None:
+    if record.identity:
+        return Refuse(faults.IDENTITY_UNAVAILABLE)
+    if record.answer is not None:
+        headers = [(name.encode(), value.encode()) for name, value in record.answer.headers.items()]
+        if not any(name.lower() == b"content-type" for name, _ in headers):
+            headers.append((b"Content-Type", b"text/plain; charset=utf-8"))
+        return Answer(Reply(record.answer.status, headers, record.answer.body.encode()))
+    if record.redirect is not None:
+        return Answer(Reply(record.redirect.status, [(b"Location", record.redirect.to.encode())]))
+    return None
+
+
+def _opt_ins(record: config.PathOptIns) -> int:
+    return (
+        (paths.ENCODED_SLASH if record.encoded_slash else 0)
+        | (paths.PARAMETERS if record.parameters else 0)
+        | (paths.DOUBLE_ENCODING if record.double_encoding else 0)
+        | (paths.EMPTY_SEGMENTS if record.empty_segments else 0)
+    )
+
+
+def _opting_in(records: tuple[config.Route, ...]) -> list[tuple[bytes, int]]:
+    """(literal prefix, what is let through), the longest prefix first."""
+    found: dict[bytes, int] = {}
+    for record in records:
+        opt_ins = _opt_ins(record.paths)
+        if opt_ins:
+            literal = record.path.partition("{")[0].removesuffix("/**").rstrip("/").encode()
+            found[literal] = found.get(literal, 0) | opt_ins
+    return sorted(found.items(), key=lambda entry: -len(entry[0]))

@@ -1,0 +1,335 @@
+"""One connection to an upstream server: sends a request, reads the reply strictly, streams it to the client."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, cast
+
+from gateway.edge.chain import on_way_back
+from gateway.edge.clock import touch
+from gateway.edge.forward import may_retry, upstream_failed
+from gateway.edge.framing import LAST_CHUNK, BadChunk, ChunkDecoder, as_chunk
+from gateway.edge.heads import BadReply
+from gateway.edge.replies import BODYLESS, STATUS_LINES, connection_line
+from gateway.edge.states import UPSTREAM_FULL
+from gateway.model import faults
+from gateway.model.exchange import Exchange
+from gateway.model.faults import Fault
+from gateway.model.headers import CODING, CONNECTION, LENGTH, dropped
+from gateway.model.verdict import Reply
+
+if TYPE_CHECKING:
+    from gateway.edge.downstream import Downstream
+    from gateway.edge.pool import Pool
+    from gateway.edge.servers import ServerState
+
+IDLE, HEAD, BY_LENGTH, CHUNKED, TO_THE_END, TUNNEL, OVER = range(7)
+LONGEST_HEAD = 64 * 1024
+MOST_INTERIM = 16  # replies 1xx before the real one
+_LENGTH_NAME = frozenset({b"content-length"})
+
+
+class Upstream(asyncio.Protocol):
+    """Serves one request at a time; `down` is the client's connection while it does."""
+
+    __slots__ = (
+        "_buffer", "_decoder", "_interim", "_left", "_reusable", "closed", "down", "phase", "pool", "reading_paused",
+        "server", "since", "stood", "transport", "used",
+    )  # fmt: skip
+
+    transport: asyncio.Transport
+    down: "Downstream"
+
+    def __init__(self, pool: "Pool", server: "ServerState") -> None:
+        self.pool = pool
+        self.server = server
+        self.phase = IDLE
+        self.closed = False
+        self.stood = False  # the connection was made
+        self.used = False  # served a request before: its server may have closed it meanwhile
+        self.since = 0.0
+        self.reading_paused = False
+        self._buffer = b""
+        self._left = 0
+        self._interim = 0
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        self.stood = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self.server.open -= 1
+        self.pool.let_one_in(self.server)
+        phase, self.phase = self.phase, OVER
+        if phase == IDLE:  # closed by the server, or never used
+            try:
+                self.server.idle.remove(self)
+            except ValueError:
+                pass
+        elif phase == TUNNEL:
+            self.server.active -= 1
+            self.down.upstream = None
+            self.down.transport.close()
+        elif phase == TO_THE_END and exc is None:
+            self._leave()
+            self.down.end_reply(LAST_CHUNK if self.down.chunked else b"")
+        elif phase != OVER:
+            self._failed(faults.UPSTREAM_RESET, "reset")
+
+    def eof_received(self) -> bool:
+        if self.phase == TUNNEL:
+            tunnel = self.down.tunnel
+            return tunnel is not None and tunnel.upstream_eof() and not self.server.record.secure
+        return False
+
+    def pause_writing(self) -> None:
+        if self.phase not in (IDLE, OVER):
+            self.down.pause(UPSTREAM_FULL)
+            touch(self.down)
+
+    def resume_writing(self) -> None:
+        if self.phase not in (IDLE, OVER):
+            self.down.resume(UPSTREAM_FULL)
+            touch(self.down)
+
+    def close(self) -> None:
+        """End it; a request that it may still serve is the caller's affair."""
+        self.phase = OVER
+        if not self.closed:
+            self.closed = True
+            self.transport.abort()
+
+    # The request
+
+    def send(self, down: "Downstream", message: bytes) -> None:
+        self.down = down
+        self.phase = HEAD
+        self._interim = 0
+        self.server.active += 1
+        self.transport.write(message)
+
+    def abandon(self) -> None:
+        """The client is gone, or this reply will not be awaited any longer."""
+        if self.phase not in (IDLE, OVER):
+            self.server.active -= 1
+        self.close()
+
+    # The reply
+
+    def data_received(self, data: bytes) -> None:
+        phase = self.phase
+        if phase == HEAD:
+            self._read_head(data)
+        elif phase == TUNNEL:
+            touch(self.down)
+            if self.down.tunnel is not None:
+                self.down.tunnel.from_upstream(data)
+        elif phase in (BY_LENGTH, CHUNKED, TO_THE_END):
+            self._stream(data)
+        elif phase == IDLE:  # a reply to nothing
+            self.close()
+
+    def _read_head(self, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        down = self.down
+        exchange = down.exchange
+        reader = down.worker.reply_reader
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if end < 0 or end > LONGEST_HEAD:
+                if len(data) > LONGEST_HEAD:
+                    self._bad_reply("the head is too large")
+                self._buffer = data
+                return
+            end += 4
+            try:
+                reader.read(data[:end], exchange.route.reply_names)
+            except BadReply as error:
+                self._bad_reply(str(error))
+                return
+            data = data[end:]
+            status = reader.status
+            if status >= 200:
+                break
+            if status == 101:
+                self._switch_protocols(data)
+                return
+            self._interim += 1
+            if self._interim > MOST_INTERIM:
+                self._bad_reply("too many interim replies")
+                return
+            if status != 100 and exchange.version:
+                down.transport.write(b"".join((STATUS_LINES[status], *reader.lines, b"\r\n")))
+            if not data:
+                return
+        if status in self.pool.retry_statuses and may_retry(down):
+            self._failed(faults.UPSTREAM_BAD_REPLY, str(status))
+            return
+        self._begin_reply(exchange, status, data)
+
+    def _begin_reply(self, exchange: Exchange, status: int, data: bytes) -> None:
+        down = self.down
+        reader = down.worker.reply_reader
+        route = exchange.route
+        exchange.status = status
+        exchange.replied = now = time.monotonic()
+        pool = self.pool
+        pool.counters.add(now - exchange.sent)
+        if self.server.failures and status < 500:
+            pool.group.succeeded(self.server)
+        flags, lines = reader.flags, reader.lines
+        self._reusable = bool(reader.minor)
+        if flags & CONNECTION or not reader.minor:
+            connection = reader.noted.get(b"connection", b"").lower()
+            self._reusable = b"close" not in connection and (self._reusable or b"keep-alive" in connection)
+        length = reader.length
+        if exchange.method == b"HEAD" or status in BODYLESS:
+            self._left, self.phase = 0, BY_LENGTH
+            if status == 204 and flags & LENGTH:
+                lines = dropped(lines, _LENGTH_NAME)
+        elif flags & CODING:
+            self._decoder = ChunkDecoder(LONGEST_HEAD)
+            self.phase = CHUNKED
+        elif length is not None:
+            self._left, self.phase = length, BY_LENGTH
+        else:
+            self.phase, self._reusable = TO_THE_END, False
+        keep = down.keep and not down.worker.draining
+        down.chunked = False
+        parts = [STATUS_LINES[status]]
+        if route.on_responses:
+            status, lines = self._through_policies(exchange, status, lines)
+            parts[0] = STATUS_LINES[status]
+        parts += lines
+        if self.phase > BY_LENGTH:
+            if exchange.version:
+                down.chunked = True
+                parts.append(b"Transfer-Encoding: chunked\r\n")
+            else:
+                keep = False
+            exchange.endless = reader.noted.get(b"content-type", b"").startswith(b"text/event-stream")
+        down.keep = keep
+        parts += (route.reply_add, exchange.reply_add, b"X-Request-Id: ", exchange.request_id, b"\r\n")
+        if not keep or not exchange.version:
+            parts.append(connection_line(exchange, keep=keep))
+        parts.append(b"\r\n")
+        down.replying = True
+        if self.phase == BY_LENGTH and len(data) >= self._left:  # the whole reply in one read: the usual case
+            left = self._left
+            if left:
+                parts.append(data[:left])
+                exchange.bytes_out += left
+            down.transport.write(b"".join(parts))
+            self._complete(len(data) > left)
+            return
+        down.transport.write(b"".join(parts))
+        if data:
+            self._stream(data)
+        else:
+            touch(down)
+
+    def _through_policies(
+        self, exchange: Exchange, status: int, lines: list[bytes]
+    ) -> tuple[int, list[bytes]]:
+        reply = Reply(status, [(lines[at], lines[at + 2]) for at in range(0, len(lines), 4)])
+        on_way_back(exchange, reply)
+        exchange.status = reply.status
+        return reply.status, [part for name, value in reply.headers for part in (name, b": ", value, b"\r\n")]
+
+    def _stream(self, data: bytes) -> None:
+        down = self.down
+        over = surplus = False
+        if self.phase == BY_LENGTH:
+            size = len(data)
+            if size >= self._left:
+                surplus = size > self._left
+                data = data[: self._left]
+                over = True
+            self._left -= len(data)
+        elif self.phase == CHUNKED:
+            try:
+                data, rest = self._decoder.feed(data)
+            except BadChunk as error:
+                self._bad_reply(str(error))
+                return
+            over = self._decoder.done
+            surplus = bool(rest)
+        if data:
+            down.exchange.bytes_out += len(data)
+            down.body_to_client(as_chunk(data) if down.chunked else data)
+        if over:
+            self._complete(surplus)
+
+    def _complete(self, surplus: bool) -> None:
+        """The reply has ended as its framing says; a connection with something more on it is not used again."""
+        down = self.down
+        ending = LAST_CHUNK if down.chunked else b""
+        self._leave()
+        if self._reusable and not surplus and down.request_is_over and not self.closed:
+            self.phase = IDLE
+            self.used = True
+            if self.reading_paused:
+                self.resume_reading()
+            self.pool.release(self)
+        else:
+            self.close()
+        down.end_reply(ending)
+
+    def _leave(self) -> None:
+        self.server.active -= 1
+
+    def _bad_reply(self, why: str) -> None:
+        self.down.exchange.note(why)
+        self._failed(faults.UPSTREAM_BAD_REPLY, "bad_reply")
+
+    def _failed(self, fault: Fault, kind: str) -> None:
+        self._leave()
+        seen = bool(self._buffer) or self._interim > 0
+        raced = self.used and kind == "reset" and not seen and not self.down.replying
+        if not raced:  # a kept connection that the server closed just then says nothing about the server
+            self.pool.counters.fail(kind)
+            self.pool.group.failed(self.server, kind, time.monotonic())
+        self.close()
+        upstream_failed(self.down, self.server, fault, kind, seen=seen, raced=raced)
+
+    def timed_out(self) -> None:
+        """No reply, or no more of it, in time; the caller tells the client and abandons this connection."""
+        self.pool.counters.fail("timeout")
+        self.pool.group.failed(self.server, "timeout", time.monotonic())
+
+    # Upgrades
+
+    def _switch_protocols(self, data: bytes) -> None:
+        down = self.down
+        reader = down.worker.reply_reader
+        exchange = down.exchange
+        if not exchange.upgrade or reader.noted.get(b"upgrade", b"").lower() != exchange.upgrade:
+            self._bad_reply("101 that was not asked for")
+            return
+        exchange.status = 101
+        exchange.replied = time.monotonic()
+        self.pool.counters.add(exchange.replied - exchange.sent)
+        self.phase = TUNNEL
+        route = exchange.route
+        head = (STATUS_LINES[101], *reader.lines, route.reply_add, exchange.reply_add,
+                b"X-Request-Id: ", exchange.request_id, b"\r\nConnection: Upgrade\r\nUpgrade: ",
+                reader.noted[b"upgrade"], b"\r\n\r\n", data)  # fmt: skip
+        exchange.bytes_out += len(data)
+        down.transport.write(b"".join(head))
+        down.begin_tunnel()
+
+    # Back-pressure
+
+    def pause_reading(self) -> None:
+        if not self.reading_paused and not self.closed:
+            self.reading_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.reading_paused and not self.closed:
+            self.reading_paused = False
+            self.transport.resume_reading()

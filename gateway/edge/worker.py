@@ -1,0 +1,291 @@
+"""The edge worker's process: takes its sockets and its configuration from the supervisor, and serves.
+
+python -m gateway.edge.worker --control FD
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import random
+import resource
+import socket
+import sys
+import time
+from typing import Any
+
+import uvloop
+
+from gateway.config import snapshot as config
+from gateway.edge.access_log import AccessLog, LineWriter
+from gateway.edge.clock import expire
+from gateway.edge.counters import Counters
+from gateway.edge.downstream import Downstream
+from gateway.edge.heads import ReplyReader
+from gateway.edge.health import HealthChecker
+from gateway.edge.listeners import Listener
+from gateway.edge.live import Live
+from gateway.edge.redirect import RedirectProtocol
+from gateway.edge.report import samples
+from gateway.edge.resolver import Resolver
+from gateway.edge.states import WAITING
+from gateway.edge.tls import BadTls, ServerTls
+from gateway.edge.tokens import Ids
+from gateway.link import frames
+from gateway.model.addresses import TrustedProxies
+from gateway.model.exchange import Exchange
+
+log = logging.getLogger(__name__)
+SWEEP = 0.25  # seconds: how exactly deadlines are kept
+IDLE_AFTER_DRAIN = 2.0  # seconds that an idle connection has for its one more request
+_TLS_LOOKED_AT = 5.0
+
+
+class Worker:
+    """The process's one context object: all connections, counters and the configuration of the moment."""
+
+    live: Live
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, control: socket.socket) -> None:
+        self.loop = loop
+        self.connections: set[Downstream] = set()
+        self.counters = Counters()
+        self.ids = Ids()
+        self.reply_reader = ReplyReader()
+        self.draining = False
+        self._control = control
+        self._logs: dict[str, AccessLog] = {}
+        self._lines = LineWriter()
+        self._listeners: list[Listener] = []
+        self._tls: ServerTls | None = None
+        self._tls_looked_at = 0.0
+        self._watchers: list[Resolver | HealthChecker] = []
+        self._most_connections = 0
+        self._swept = time.monotonic()
+        self._lag = 0.0
+
+    # Configuration
+
+    async def start(self, message: frames.Message) -> None:
+        snapshot = config.decode(message["snapshot"])
+        if snapshot.tls is not None:
+            self._tls = ServerTls(snapshot.tls, log.warning)
+        self._use(Live(self, snapshot))
+        for entry in message["listeners"]:
+            listener = self._listener(snapshot, socket.socket(fileno=entry["fd"]), entry["role"])
+            await listener.start()
+            self._listeners.append(listener)
+        self.loop.call_later(SWEEP, self._sweep)
+
+    def _listener(self, snapshot: config.Snapshot, sock: socket.socket, role: str) -> Listener:
+        trusted = TrustedProxies(snapshot.trusted_proxies)
+        if role == "redirect":
+            port = next((listen.port for listen in snapshot.listen if listen.port), 443)
+            return Listener(
+                self.loop, sock, lambda origin: RedirectProtocol(self.loop, port), None, "none", trusted
+            )
+        secure = self._tls is not None
+        return Listener(
+            self.loop, sock, lambda origin: Downstream(self, origin, secure), self._tls, snapshot.proxy_protocol,
+            trusted, log=log.warning,
+        )  # fmt: skip
+
+    def reload(self, snapshot: config.Snapshot) -> None:
+        """All or nothing: whatever can fail has happened before anything changes."""
+        live = Live(self, snapshot)
+        if self._tls is not None and snapshot.tls is not None:
+            self._tls.reload(snapshot.tls)
+        self._use(live)
+
+    def _use(self, live: Live) -> None:
+        old: Live | None = getattr(self, "live", None)
+        for watcher in self._watchers:
+            watcher.close()
+        live.open_logs(self)
+        if old is not None:
+            for name, pool in old.pools.items():
+                if name in live.pools:
+                    live.pools[name].adopt(pool)
+                else:
+                    pool.close()
+        self.live = live
+        self._most_connections = live.limits.connections or most_connections()
+        self._watchers = []
+        for pool in live.pools.values():
+            self._watchers += (
+                Resolver(
+                    pool.group, lambda group, record, reason: log.warning("%s: %s", record.name, reason)
+                ),
+                HealthChecker(pool.group, _health_changed, pool.ssl),
+            )
+        for watcher in self._watchers:
+            watcher.start()
+
+    def log_to(self, to: str) -> AccessLog:
+        if to not in self._logs:
+            self._logs[to] = AccessLog(to, self.loop.call_later)
+        return self._logs[to]
+
+    # Connections and requests
+
+    def welcome(self, connection: Downstream) -> bool:
+        """Count a new connection; False when there are too many already."""
+        self.connections.add(connection)
+        return len(self.connections) <= self._most_connections
+
+    def record(self, exchange: Exchange) -> None:
+        """Count and log one request: the one place for both."""
+        now = time.monotonic()
+        route = exchange.route
+        route.counters.add(exchange.method, exchange.status, now - exchange.began)
+        if exchange.rare and exchange.failed is not None:
+            route.counters.refuse(exchange.failed.code)
+        access_log = route.log
+        if access_log is not None and (route.log_sample >= 1.0 or random.random() < route.log_sample):
+            access_log.add(self._lines.line(exchange, route, exchange.status, now))
+
+    def log_crash(self, what: str, exchange: Exchange) -> None:
+        log.exception(
+            what, extra={"route": exchange.route.name, "request_id": exchange.request_id.decode("ascii")}
+        )
+
+    def samples(self) -> list[Any]:
+        return samples(
+            self.counters, self.live, self.connections, sum(a.dropped for a in self._logs.values())
+        )
+
+    # Time
+
+    def _sweep(self) -> None:
+        """Deadlines, idle upstream connections, clocks and certificates: looked at together, a few times a second."""
+        now = time.monotonic()
+        for connection in [each for each in self.connections if each.deadline < now]:
+            try:
+                expire(connection)
+            except Exception:
+                self.log_crash("a deadline crashed", connection.exchange)
+                connection.transport.abort()
+        for pool in self.live.pools.values():
+            pool.sweep(now)
+        self._lines.wall = time.time() - now
+        if self._tls is not None and now - self._tls_looked_at > _TLS_LOOKED_AT:
+            self._tls_looked_at = now
+            self._look_at_certificates(self._tls)
+        self.loop.call_later(SWEEP, self._sweep)
+
+    def _look_at_certificates(self, tls: ServerTls) -> None:
+        if tls.changed() and self.live.snapshot.tls is not None:
+            try:
+                tls.reload(self.live.snapshot.tls)
+                log.info("the certificate's files have changed: loaded")
+            except BadTls as error:
+                log.error(
+                    "the certificate's files have changed and can't be used; the old ones stay: %s", error
+                )
+
+    # The end
+
+    async def drain(self, patience: float) -> None:
+        """Take what is queued, give every connection one more reply, end when all are gone or time is up."""
+        self.draining = True
+        began = time.monotonic()
+        await asyncio.wait([asyncio.ensure_future(listener.drain()) for listener in self._listeners])
+        while self.connections and time.monotonic() - began < patience:
+            if time.monotonic() - began > min(IDLE_AFTER_DRAIN, patience / 2):
+                for connection in list(self.connections):
+                    if connection.phase == WAITING and not connection.buffer:
+                        connection.transport.close()
+            await asyncio.sleep(0.02)
+        for connection in list(self.connections):
+            connection.transport.abort()
+        for access_log in self._logs.values():
+            access_log.close()
+
+
+def _health_changed(group: Any, server: Any, fault: str) -> None:
+    if fault:
+        log.warning("%s: %s is unhealthy: %s", group.upstream.name, server.name, fault)
+    else:
+        log.warning("%s: %s is healthy again", group.upstream.name, server.name)
+
+
+def most_connections() -> int:
+    """Half of the files this process may open: each client may need a connection upstream."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, min(20_000, (soft - 512) // 2))
+
+
+async def serve(control: socket.socket) -> int:
+    """Follow the supervisor's messages until it says drain, or is gone."""
+    control.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=control)
+    worker = Worker(asyncio.get_running_loop(), control)
+    incoming = frames.FrameReader()
+    draining: asyncio.Task[None] | None = None
+
+    def tell(message: frames.Message) -> None:
+        writer.write(frames.encode(message))
+
+    while draining is None:
+        data = await reader.read(1 << 20)
+        if not data:
+            draining = asyncio.ensure_future(worker.drain(5.0))
+            break
+        for message in incoming.feed(data):
+            kind = message["t"]
+            if kind == "start":
+                try:
+                    await worker.start(message)
+                except (BadTls, OSError, ValueError) as error:
+                    tell({"t": "failed", "error": str(error)})
+                    await writer.drain()
+                    return 1
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(50_000, 50, 50)
+                tell({"t": "ready"})
+            elif kind == "reload":
+                tell({"t": "reloaded", "id": message["id"], "error": _reload(worker, message["snapshot"])})
+            elif kind == "collect":
+                tell({"t": "counters", "id": message["id"], "samples": worker.samples()})
+            elif kind == "drain":
+                draining = asyncio.ensure_future(worker.drain(message["timeout"]))
+    await draining
+    with contextlib.suppress(OSError):
+        tell({"t": "counters", "id": -1, "samples": worker.samples()})
+        tell({"t": "drained"})
+        await writer.drain()
+    writer.close()
+    return 0
+
+
+def _reload(worker: Worker, data: bytes) -> str:
+    """The reason why it can't be done; empty when it was done."""
+    try:
+        worker.reload(config.decode(data))
+    except (BadTls, OSError, ValueError) as error:
+        return str(error)
+    except Exception as error:
+        log.exception("a reload crashed")
+        return f"the worker could not use the configuration: {error!r}"
+    return ""
+
+
+def main(argv: list[str]) -> int:
+    if len(argv) != 3 or argv[1] != "--control":
+        sys.stderr.write("gateway.edge.worker is started by `postern run`\n")
+        return 2
+    set_up_logging()
+    return uvloop.run(serve(socket.socket(fileno=int(argv[2]))))
+
+
+def set_up_logging() -> None:
+    from gateway.edge.service_lines import Lines  # noqa: PLC0415 - only a process of its own needs it
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
