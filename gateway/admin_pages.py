@@ -57,7 +57,7 @@ def routes(snapshot: Snapshot) -> list[dict[str, Any]]:
             "path": route.path,
             "methods": route.methods,
             "hosts": route.hosts,
-            "to": _target(route),
+            "to": _hide_userinfo(_target(route)),
             "policies": list(route.policies),
             "mode": route.mode,
         }
@@ -78,6 +78,10 @@ def _target(route: Route) -> str:
     return "identity" if route.identity else f"upstream {route.upstream}"
 
 
+def _hide_userinfo(text: str) -> str:
+    return _USERINFO.sub(f"{HIDDEN}@", text)
+
+
 def _plain(value: Any, name: str) -> Any:
     if isinstance(value, msgspec.Struct):
         return {field: _plain(getattr(value, field), field) for field in value.__struct_fields__}
@@ -88,5 +92,5 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, float) and math.isinf(value):
         return "infinite"
     if isinstance(value, str):
-        return HIDDEN if value and _SECRET.search(name) else _USERINFO.sub(f"{HIDDEN}@", value)
+        return HIDDEN if value and _SECRET.search(name) else _hide_userinfo(value)
     return value
