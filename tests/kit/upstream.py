@@ -45,6 +45,7 @@ class RecordingUpstream:
         self._lines: list[Line] = []
         self._threads: list[threading.Thread] = []
         self.violations: list[str] = []
+        self.pause = 0.0  # seconds between two reads of a body: a slow server
         self.connections = 0  # accepted so far
         self.clear()
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
@@ -205,11 +206,13 @@ class RecordingUpstream:
             while part := chunk(line.source):
                 request.body_bytes += len(part)
                 body += part[: max(0, self.keep - len(body))]
+                time.sleep(self.pause)
             request.trailers = trailers(line.source)
         left = length or 0
         while left > 0:
             part = line.source.some(min(left, 256 * 1024))
             left -= len(part)
+            time.sleep(self.pause)
             request.body_bytes += len(part)
             body += part[: max(0, self.keep - len(body))]
         request.body = bytes(body)
