@@ -1,5 +1,6 @@
 """A checked configuration to the snapshot that workers are given; also run as a program of its own."""
 
+import gc
 import hashlib
 import os
 import re
@@ -213,6 +214,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or role not in ROLES:
         print("usage: python -m gateway.config.compile FILE [--role all|edge|identity]", file=sys.stderr)
         return 2
+    gc.disable()  # a short life, in which everything is kept
     try:
         data = made.encode(load(arguments[0], role))  # type: ignore[arg-type]
     except ConfigFaults as faults:

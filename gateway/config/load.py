@@ -144,10 +144,14 @@ def _check_all(sources: list[Source], settings: Settings) -> tuple[Checked | Non
         faults += checks.route_faults(raw, places, default_cors)
     plain = any(checks.at(raw.data, "policies", "cors") is None for raw in raws)
     faults += checks_gateway.default_cors_faults(main, plain)
-    faults += checks.ties(_valid_routes(raws, context))
-    if document is None or faults:
-        return None, faults
     whole = [(source, model) for source, model in included if model is not None]
+    if document is None or len(whole) < len(included):
+        faults += checks.ties(_valid_routes(raws, context))
+        return None, faults
+    routes = document.routes + [route for _, model in whole for route in model.routes]
+    faults += checks.ties(list(zip(raws, routes, strict=True)))
+    if faults:
+        return None, faults
     files = [name for source in sources for name in source.files]
     return Checked(document, main, whole, settings, list(dict.fromkeys(files))), []
 
@@ -178,6 +182,7 @@ def _identity(main: Source, context: Context) -> Identity:
 
 
 def _valid_routes(raws: list[checks.Raw], context: Context) -> list[tuple[checks.Raw, Route]]:
+    """Those that are right by themselves, so that ties show beside other faults."""
     found = []
     for raw in raws:
         try:

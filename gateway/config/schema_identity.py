@@ -182,7 +182,7 @@ def _rate(value: Any) -> tuple[int, int]:
     return durations.rate(value)
 
 
-AuthRate = Annotated[tuple[int, int], parsed(_rate, type="string", title="N/second, minute, hour or day")]
+AuthRate = Annotated[tuple[int, int], parsed(_rate, type="string", title="rate")]
 
 
 def _header_set(value: Any) -> str:

@@ -168,7 +168,7 @@ def _rate(value: Any) -> str:
     return str(value)
 
 
-Rate = Annotated[str, parsed(_rate, type="string", title="N/second, minute, hour or day")]
+Rate = Annotated[str, parsed(_rate, type="string", title="rate")]
 Rates = Annotated[list[Rate], many()]
 
 

@@ -144,18 +144,22 @@ Ttl = Annotated[float, span(bare=True)]
 Size = Annotated[int, parsed(durations.size, **_SIZE_SCHEMA)]
 
 
+def _or_word(word: str) -> dict[str, Any]:
+    return {"anyOf": [{"const": word}, *_DURATION_SCHEMA["anyOf"]], "title": f"duration or {word}"}
+
+
 def _none_or_span(value: Any) -> float:
     return 0.0 if value == "none" else durations.seconds(value)
 
 
-DurationOrNone = Annotated[float, parsed(_none_or_span, **_DURATION_SCHEMA)]
+DurationOrNone = Annotated[float, parsed(_none_or_span, **_or_word("none"))]
 
 
 def _serve_stale(value: Any) -> float:
     return float("inf") if value == "until_expiry" else durations.seconds(value)
 
 
-ServeStale = Annotated[float, parsed(_serve_stale, **_DURATION_SCHEMA)]
+ServeStale = Annotated[float, parsed(_serve_stale, **_or_word("until_expiry"))]
 Percent = Annotated[float, parsed(durations.percent, type="string", title="percent", pattern=r"%$|\$\{")]
 
 
@@ -171,7 +175,8 @@ def one_of(*words: str) -> Any:
             hint = "did you mean off?"
         raise NotRight(f"{shown(value)} is not one of {listed(words)}", hint)
 
-    return parsed(parse, enum=list(words))
+    numbers = [int(word) for word in words if word.isdigit()]
+    return parsed(parse, enum=[*words, *numbers])
 
 
 # One or many, short form or long.

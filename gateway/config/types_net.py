@@ -75,7 +75,7 @@ def unix_path(path: str, whole: Any) -> str:
     return path
 
 
-Address = Annotated[Listen, parsed(listen, type="string", title="host:port, [v6]:port or unix:PATH")]
+Address = Annotated[Listen, parsed(listen, type="string", title="address")]
 
 
 def server(value: Any) -> Server:
@@ -111,9 +111,7 @@ def server(value: Any) -> Server:
     return Server(name, host.strip("[]").lower(), number or (443 if secure else 80), secure=secure)
 
 
-ServerUrl = Annotated[
-    Server, parsed(server, type="string", title="http://host:port, https://host:port or unix:PATH")
-]
+ServerUrl = Annotated[Server, parsed(server, type="string", title="server")]
 
 
 def network(value: Any) -> str:
