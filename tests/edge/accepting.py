@@ -42,14 +42,14 @@ class House:
     """A listener, its socket's address, and what it has made and said."""
 
     def __init__(
-        self, sock: socket.socket, tls: ServerTls | None, proxy: Mode, trusted: TrustedProxies
+        self, sock: socket.socket, tls: ServerTls | None, proxy: Mode, trusted: TrustedProxies, timeout: float
     ) -> None:
         self.address = sock.getsockname()
         self.made: list[Mirror] = []
         self.said: list[str] = []
         self.listener = Listener(
             asyncio.get_running_loop(), sock, lambda source: Mirror(source, self.made), tls, proxy, trusted,
-            timeout=0.5, pause=0.02, log=self.said.append,
+            timeout=timeout, pause=0.02, log=self.said.append,
         )  # fmt: skip
 
     def dial(self) -> socket.socket:
@@ -86,8 +86,9 @@ async def served(
     tls: ServerTls | None = None,
     proxy: Mode = "none",
     trusted: TrustedProxies = HERE,
+    timeout: float = 0.5,
 ) -> AsyncIterator[House]:
-    house = House(sock or tcp(), tls, proxy, trusted)
+    house = House(sock or tcp(), tls, proxy, trusted, timeout)
     await house.listener.start()
     async with asyncio.timeout(20):
         yield house
@@ -125,11 +126,16 @@ async def ask_in_one_packet(house: House, head: bytes, tls: ssl.SSLContext) -> b
     return said.strip()
 
 
-async def ended(sock: socket.socket) -> bytes:
-    """All that comes until the other side closes or resets."""
+async def closed(sock: socket.socket) -> bytes:
+    """All that comes until the other side closes; a reset is an error."""
     loop, got = asyncio.get_running_loop(), b""
-    with contextlib.suppress(ConnectionResetError):
-        while piece := await loop.sock_recv(sock, 65536):
-            got += piece
+    while piece := await loop.sock_recv(sock, 65536):
+        got += piece
     sock.close()
     return got
+
+
+async def ended(sock: socket.socket) -> None:
+    """Until the other side closes or resets, without a word."""
+    with contextlib.suppress(ConnectionResetError):
+        assert await closed(sock) == b""

@@ -92,9 +92,10 @@ async def test_it_refuses_what_it_can_not_send_on_safely(head: bytes, code: byte
         assert b"Location" not in reply
 
 
-async def test_a_head_without_end_is_refused() -> None:
+@pytest.mark.parametrize("end", [b"", b"\r\nHost: a\r\n\r\n"])
+async def test_a_head_of_more_than_16_kib_is_refused(end: bytes) -> None:
     async with redirecting() as port:
-        reply = await ask(port, b"GET / HTTP/1.1\r\nX: " + b"x" * 16384)
+        reply = await ask(port, b"GET / HTTP/1.1\r\nX: " + b"x" * 16384 + end)
         assert reply.startswith(b"HTTP/1.1 431 ") and b'"code":"headers_too_large"' in reply
 
 
@@ -104,9 +105,17 @@ async def test_a_body_under_way_does_not_undo_the_answer() -> None:
         assert location(await ask(port, head, bytes(500_000))) == b"https://a/x"
 
 
-async def test_a_second_request_is_not_answered() -> None:
+async def test_a_second_request_is_not_answered(caplog: pytest.LogCaptureFixture) -> None:
     async with redirecting() as port:
         assert (await ask(port, request(b"/a") + request(b"/b"))).count(b"HTTP/1.1") == 1
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request(b"/a"))
+        assert location(await reader.readuntil(b"\r\n\r\n")) == b"https://example.com/a"
+        writer.write(request(b"/b"))
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+        assert not caplog.records
 
 
 async def test_a_slow_client_is_not_waited_for() -> None:
