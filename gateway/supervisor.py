@@ -49,6 +49,7 @@ class Fixed(msgspec.Struct, frozen=True):
     listen: tuple[Listen, ...]
     admin: Listen
     workers: int
+    tls: bool  # on or off: certificates may change
     redirect: Listen | None
 
 
@@ -150,8 +151,8 @@ class Supervisor:
     def _open(self, snapshot: Snapshot) -> None:
         from gateway.admin import Admin
 
-        size = worker_count(self._options.workers or snapshot.workers)
-        self._fixed = _fixed(snapshot)
+        self._fixed = _fixed(snapshot, self._options)
+        size = worker_count(self._fixed.workers)
         self._listeners = listeners = Listeners(size)
         listeners.open(snapshot.listen, "public", "listen")
         if self._fixed.redirect is not None:
@@ -225,20 +226,18 @@ class Supervisor:
         if snapshot is None:
             self._reloaded(Result(False, self.status.config, faults))
             return
-        changed = tuple(_changed_keys(fixed, _fixed(snapshot), bool(self._options.workers)))
-        kept = _with_fixed(snapshot, fixed)
-        self._loop_reload(fleet, kept, changed)
+        changed = _changed_keys(fixed, _fixed(snapshot, self._options))
+        kept = _with_fixed(snapshot, self.snapshot())
 
-    def _loop_reload(self, fleet: Fleet, snapshot: Snapshot, changed: tuple[str, ...]) -> None:
         def done(error: str) -> None:
             if error:
                 self._reloaded(Result(False, self.status.config, (error,)))
                 return
-            result = Result(True, snapshot.hash, needs_restart=changed)
-            self._took(snapshot, result)
+            result = Result(True, kept.hash, needs_restart=changed)
+            self._took(kept, result)
             self._reloaded(result)
 
-        fleet.reload(encode(snapshot), done)
+        fleet.reload(encode(kept), done)
 
     def _reloaded(self, result: Result) -> None:
         if result.loaded:
@@ -302,8 +301,8 @@ def run(options: Options) -> int:
     log = ServiceLog()
     if not os.path.exists(options.routes):
         log.error(
-            f"{options.routes} is not here ({os.getcwd()}). Name the file: postern run -c FILE;"
-            " or see the gateway at work without one: postern demo"
+            f"{options.routes} is not here ({os.getcwd()}). Name it: postern run -c FILE;"
+            " or write a first one: postern init --upstream http://127.0.0.1:5000"
         )
         return 1
     return Supervisor(options, log).run()
@@ -314,21 +313,23 @@ def _tell(answers: list[Callable[[Result], None]], result: Result) -> None:
         answer(result)
 
 
-def _fixed(snapshot: Snapshot) -> Fixed:
+def _fixed(snapshot: Snapshot, options: Options) -> Fixed:
     redirect = snapshot.tls.redirect_http if snapshot.tls else None
-    return Fixed(snapshot.listen, snapshot.admin, snapshot.workers, redirect)
+    workers = options.workers or snapshot.workers
+    return Fixed(snapshot.listen, snapshot.admin, workers, snapshot.tls is not None, redirect)
 
 
-def _changed_keys(old: Fixed, new: Fixed, workers_by_option: bool) -> list[str]:
-    names = {"listen": "listen", "admin": "admin", "workers": "workers", "redirect": "tls.redirect_http"}
-    changed = [name for field, name in names.items() if getattr(old, field) != getattr(new, field)]
-    return [name for name in changed if not (name == "workers" and workers_by_option)]
+def _changed_keys(old: Fixed, new: Fixed) -> tuple[str, ...]:
+    names = {"redirect": "tls.redirect_http"}
+    fields = [field for field in Fixed.__struct_fields__ if getattr(old, field) != getattr(new, field)]
+    return tuple(names.get(field, field) for field in fields)
 
 
-def _with_fixed(snapshot: Snapshot, fixed: Fixed) -> Snapshot:
-    tls = snapshot.tls and msgspec.structs.replace(snapshot.tls, redirect_http=fixed.redirect)
+def _with_fixed(new: Snapshot, old: Snapshot) -> Snapshot:
+    """The new configuration with the old one's values of what a reload can't change."""
+    tls = new.tls and old.tls and msgspec.structs.replace(new.tls, redirect_http=old.tls.redirect_http)
     return msgspec.structs.replace(
-        snapshot, listen=fixed.listen, admin=fixed.admin, workers=fixed.workers, tls=tls
+        new, listen=old.listen, admin=old.admin, workers=old.workers, tls=tls or old.tls
     )
 
 

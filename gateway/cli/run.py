@@ -32,7 +32,7 @@ def run_fast(argv: Sequence[str]) -> int:
     parser.add_argument("--role", choices=Role, default="all", help="default: all")
     parser.add_argument(
         "--workers",
-        type=positive_number,
+        type=_positive,
         default=0,
         metavar="N",
         help="default: as routes.yaml says, else one per core",
@@ -81,12 +81,10 @@ def register(app: "typer.Typer") -> None:
         print(json.dumps({"version": __version__}) if as_json else f"postern {__version__}")
 
 
-def positive_number(text: str) -> int:
-    """Named for argparse, which shows the name to people."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _run(config: str, role: str, workers: int) -> int:

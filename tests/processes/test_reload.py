@@ -34,14 +34,21 @@ def test_a_changed_file_is_loaded(gateway: Supervised) -> None:
     assert any("its files changed" in line for line in gateway.messages())
 
 
-def test_a_touched_file_that_it_depends_on_is_enough(gateway: Supervised, tmp_path: Path) -> None:
+def test_a_renewed_certificate_is_loaded(tmp_path: Path) -> None:
     certificate = tmp_path / "tls.crt"
     certificate.write_text("old")
-    gateway.write(hash="two", tls={"cert": str(certificate), "key": str(certificate)})
-    assert gateway.admin("/reload", "POST")[0] == 200
-    before = gateway.metrics()["postern_config_reload_timestamp_seconds"]
-    certificate.write_text("renewed")
-    until(lambda: gateway.metrics()["postern_config_reload_timestamp_seconds"] > before, gateway.log())
+    with supervised(tmp_path, tls={"cert": str(certificate), "key": str(certificate)}) as gateway:
+        before = gateway.metrics()["postern_config_reload_timestamp_seconds"]
+        certificate.write_text("renewed")
+        until(lambda: gateway.metrics()["postern_config_reload_timestamp_seconds"] > before, gateway.log())
+
+
+def test_tls_is_not_switched_on_or_off_under_open_sockets(gateway: Supervised, tmp_path: Path) -> None:
+    redirect = {"host": "127.0.0.1", "port": gateway.port + 1}
+    gateway.write(hash="two", tls={"cert": "a", "key": "b", "redirect_http": redirect})
+    status, body = gateway.admin("/reload", "POST")
+    assert (status, json.loads(body)["needs_restart"]) == (200, ["tls", "tls.redirect_http"])
+    assert json.loads(gateway.admin("/config")[1])["tls"] is None
 
 
 def test_a_configmap_symlink_swap_is_seen(tmp_path: Path) -> None:

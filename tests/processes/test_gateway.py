@@ -1,0 +1,208 @@
+"""The real gateway as processes: start, a killed worker, reload, drain, and what is left of it."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.kit.gateway import REPOSITORY, Gateway, free_port, run_gateway
+from tests.kit.raw import Client, get, request
+from tests.kit.scripts import gated
+from tests.kit.upstream import RecordingUpstream
+from tests.processes.supervised import alive, until
+
+YAML = """
+upstreams: {app: "URL"}
+routes:
+  - {name: app, match: {path: /app/**}, upstream: app, policies: {authenticate: none}}
+"""
+MORE = YAML + "  - {name: new, match: {path: /new}, answer: {status: 200, body: new}}\n"
+
+
+@pytest.fixture
+def upstream() -> Iterator[RecordingUpstream]:
+    with RecordingUpstream() as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(upstream: RecordingUpstream) -> Iterator[Gateway]:
+    with run_gateway(YAML.replace("URL", upstream.url), workers=2) as running:
+        until(lambda: running.metrics()["postern_workers_ready"] == 2)
+        yield running
+
+
+def served(gateway: Gateway) -> float:
+    return sum(v for name, v in gateway.metrics().items() if name.startswith("postern_requests_total{"))
+
+
+def test_killed_workers_lose_no_queued_connection_and_no_count(gateway: Gateway) -> None:
+    for _ in range(20):
+        assert get(gateway.port, "/app/x").status == 200
+    assert served(gateway) == 20
+    workers = gateway.pids()[1:]
+    assert len(workers) == 2
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(gateway.port)) for _ in range(20)]
+        for client in clients:
+            client.send(request("/app/queued"))
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        assert [client.reply().status for client in clients] == [200] * 20
+    assert served(gateway) == 40
+    assert not set(workers) & set(gateway.pids())
+
+
+def test_a_reload_changes_routes_and_breaks_no_request(gateway: Gateway, upstream: RecordingUpstream) -> None:
+    gate = threading.Event()
+    upstream.reply(gated(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", gate, b"ok"), b"/app/slow")
+    with Client(gateway.port) as client:
+        client.send(request("/app/slow"))
+        upstream.wait_for(1)
+        assert get(gateway.port, "/new").status == 404
+        assert gateway.reload(MORE.replace("URL", upstream.url)).status == 200
+        assert [get(gateway.port, "/new").body for _ in range(20)] == [b"new"] * 20
+        gate.set()
+        assert client.reply().body == b"ok"
+
+
+def test_a_bad_file_is_refused_with_its_lines(gateway: Gateway) -> None:
+    answer = gateway.reload("routes:\n  - {name: app, match: {path: relative}, upstream: nowhere}\n")
+    assert answer.status == 422
+    faults = json.loads(answer.body)["faults"]
+    assert len(faults) >= 2 and all("routes.yaml:" in fault for fault in faults)
+    assert get(gateway.port, "/app/x").status == 200
+    assert gateway.metrics()["postern_config_reload_success"] == 0
+
+
+def test_a_sigterm_ends_what_was_begun_and_leaves_nothing(
+    gateway: Gateway, upstream: RecordingUpstream
+) -> None:
+    gate = threading.Event()
+    upstream.reply(gated(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", gate, b"ok"), b"/app/slow")
+    pids = gateway.pids()
+    with Client(gateway.port) as client:
+        client.send(request("/app/slow"))
+        upstream.wait_for(1)
+        gateway.signal(signal.SIGTERM)
+        until(lambda: refused(gateway.port))
+        gate.set()
+        assert client.reply().body == b"ok"
+    assert gateway.wait() == 0
+    assert not any(alive(pid) for pid in pids)
+
+
+def refused(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_workers_end_with_a_killed_supervisor(upstream: RecordingUpstream) -> None:
+    with run_gateway(YAML.replace("URL", upstream.url), workers=2, check=False) as gateway:
+        pids = gateway.pids()
+        gateway.signal(signal.SIGKILL)
+        gateway.wait()
+        until(lambda: not any(alive(pid) for pid in pids), "a worker lives on without its supervisor")
+
+
+def test_the_supervisor_loads_nothing_heavy(gateway: Gateway) -> None:
+    """Its memory counts on every host: msgspec and the standard library."""
+    code = "import gateway.supervisor, gateway.admin, sys; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    loaded = {name.split(".")[0] for name in out.stdout.split()}
+    assert "gateway" in loaded
+    assert not loaded & {"asyncio", "uvloop", "pydantic", "yaml", "typer", "rich", "prometheus_client"}
+
+
+def test_a_certificate_that_cannot_be_used_ends_the_start(
+    upstream: RecordingUpstream, tmp_path: Path
+) -> None:
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / name).write_text("not a certificate")
+    tls = f"tls: {{cert: {tmp_path}/tls.crt, key: {tmp_path}/tls.key}}\n"
+    with (
+        pytest.raises(AssertionError, match="ended with 1") as error,
+        run_gateway(tls + YAML.replace("URL", upstream.url), check=False),
+    ):
+        pytest.fail("it started")
+    assert "tls.crt" in str(error.value)
+
+
+def test_postern_reload_uses_the_kept_token(tmp_path: Path, upstream: RecordingUpstream) -> None:
+    """No token is set: the gateway makes one in data/, and `postern reload` finds it there."""
+    data = {"POSTERN_DATA": str(tmp_path), "POSTERN_ADMIN_TOKEN": ""}
+    with run_gateway(YAML.replace("URL", upstream.url), env=data) as gateway:
+        command = [sys.executable, "-m", "gateway.cli.app", "reload", "-c", str(gateway.routes), "--json"]
+        environment = {"PATH": os.environ["PATH"], "POSTERN_DATA": str(tmp_path)}
+        gateway.write(MORE.replace("URL", upstream.url))
+        out = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+        assert out.returncode == 0, out.stderr
+        assert json.loads(out.stdout)["loaded"] is True
+        assert get(gateway.port, "/new").status == 200
+        gateway.routes.write_text("version: 2\n" + gateway.routes.read_text().replace("version: 1", ""))
+        out = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+        assert out.returncode == 1 and "routes.yaml:1" in out.stderr
+
+
+def test_the_demo_shows_what_it_says_and_leaves_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    environment = {
+        "PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "POSTERN_DEMO_PORT": str(port),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "gateway.cli.app", "demo"]
+    demo = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert demo.stdout is not None
+        lines: list[str] = []
+        while "Ctrl-C" not in (line := demo.stdout.readline()):
+            assert line, "the demo ended"
+            lines.append(line)
+        tries = [line.strip() for line in lines if line.strip().startswith("curl ")]
+        assert len(tries) == 3 and all(f"http://127.0.0.1:{port}/" in line for line in tries)
+        forged = {"X-User-Id": "boss"}
+        given = json.loads(fetch(port, "/public/hello", forged)[1])["the backend was given"]["headers"]
+        assert "X-Request-Id" in given and "X-User-Id" not in given
+        assert fetch(port, "/private/hello")[0] == 401
+        assert fetch(port, "/public/../private/hello")[0] == 400
+        pids = [int(pid) for pid in Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()]
+        assert pids
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(20) == 0
+        assert not any(alive(pid) for pid in pids)
+    finally:
+        demo.kill()
+        demo.wait()
+
+
+def fetch(port: int, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", path, headers=headers or {})  # sends the path as it is
+    reply = connection.getresponse()
+    body = reply.read()
+    connection.close()
+    return reply.status, body
+
+
+def test_a_taken_demo_port_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        environment = {
+            "PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "POSTERN_DEMO_PORT": str(port),
+        }  # fmt: skip
+        out = subprocess.run(
+            [sys.executable, "-m", "gateway.cli.app", "demo"],
+            cwd=tmp_path, env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+    assert out.returncode == 1
+    assert f"port {port}" in out.stderr and "POSTERN_DEMO_PORT=" in out.stderr
