@@ -46,7 +46,7 @@ class Desk(Protocol):
 
 
 class Admin:
-    """Listens from its making on; answers from `start` to `stop`."""
+    """Listens from its making on; answers from `start` on, until the process ends."""
 
     def __init__(self, desk: Desk, listen: Listen, data: str, log: ServiceLog) -> None:
         self._sock, self._path = open_one(listen, "admin")
@@ -59,8 +59,7 @@ class Admin:
         self._thread.start()
 
     def stop(self) -> None:
-        if self._thread.is_alive():
-            self._server.shutdown()
+        """The process is about to end, and with it the threads: nothing to wait for."""
         self._sock.close()
         if self._path is not None:
             self._path.remove()

@@ -4,7 +4,10 @@ import errno
 import os
 import socket
 import stat
+import struct
+from array import array
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Literal
 
 import msgspec
@@ -13,6 +16,17 @@ from gateway.config.snapshot import Listen
 
 BACKLOG = 4096
 UNIX_MODE = 0o660
+
+_SO_ATTACH_FILTER = 26
+# Classic BPF over the TCP header: load the flags, keep SYN and ACK of them, drop a SYN alone, pass the rest.
+_DROP_SYN = (
+    struct.pack("=HBBI", 0x30, 0, 0, 13),
+    struct.pack("=HBBI", 0x54, 0, 0, 0x12),
+    struct.pack("=HBBI", 0x15, 0, 1, 0x02),
+    struct.pack("=HBBI", 0x06, 0, 0, 0),
+    struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF),
+)
+_PROGRAM = array("B", b"".join(_DROP_SYN))
 
 Role = Literal["public", "redirect"]
 
@@ -63,6 +77,19 @@ class Listeners:
 
     def of(self, worker: int) -> list[Listener]:
         return self._of[worker]
+
+    def take_no_new(self) -> None:
+        """Let nobody begin to connect any more, while those in the queues are still served.
+
+        A listening socket that is closed resets what waits in its queue. So the kernel drops new SYNs before
+        that: their clients try again, and are refused once the sockets are closed. Elsewhere than on Linux
+        nothing happens here.
+        """
+        for path in self._paths:
+            path.remove()
+        for each in (each for own in self._of for each in own if each.sock.family != socket.AF_UNIX):
+            with suppress(OSError):
+                each.sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _filter())
 
     def close(self) -> None:
         """Let go of all sockets; a worker's own copies stay open until it closes them."""
@@ -170,6 +197,11 @@ def _explain_unix(error: OSError, path: str) -> str:
     if error.errno == errno.ENOTSOCK:
         return "a file that is not a socket is there already. Move it away, or choose another path."
     return f"{error.strerror or error}."
+
+
+def _filter() -> bytes:
+    """A struct sock_fprog: how many instructions, and where they are."""
+    return struct.pack("@HP", len(_DROP_SYN), _PROGRAM.buffer_info()[0])
 
 
 def _make_room(path: str) -> None:

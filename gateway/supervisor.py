@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 COMPILE_WITHIN = 30.0  # seconds
 LOOK_EVERY = 1.0  # at the files of the configuration
 LOOK_AGAIN = 0.25  # while they are changing
+HANDSHAKES = 0.2  # seconds for those that have begun to connect, after nobody new may
 LAST_MOMENT = 0.25  # workers are told to end so much before they would be killed
 
 
@@ -87,9 +88,9 @@ class Supervisor:
 
             return self._loop.run()
         finally:
+            self._children.kill_all()
             if self._admin is not None:
                 self._admin.stop()
-            self._children.kill_all()
             if self._listeners is not None:
                 self._listeners.close()
             self._loop.close()
@@ -277,7 +278,13 @@ class Supervisor:
         self._log.info(f"ending: accepting for {delay:g} s more, over in {self._drain.timeout:g} s at most")
         self._fleet.announce()
         self._deadline = self._loop.after(self._drain.timeout, self._overdue)
-        self._loop.after(delay, self._begin_drain)
+        self._loop.after(delay, self._stop_accepting)
+
+    def _stop_accepting(self) -> None:
+        assert self._listeners is not None and self._deadline is not None
+        self._listeners.take_no_new()
+        left = self._deadline.when - self._loop.clock()
+        self._loop.after(min(HANDSHAKES, left / 10), self._begin_drain)
 
     def _begin_drain(self) -> None:
         assert self._fleet is not None and self._listeners is not None and self._deadline is not None

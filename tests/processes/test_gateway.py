@@ -24,6 +24,7 @@ YAML = """
 upstreams: {app: "URL"}
 routes:
   - {name: app, match: {path: /app/**}, upstream: app, policies: {authenticate: none}}
+  - {name: answered, match: {path: /answered}, answer: {status: 200, body: hello}}
 """
 MORE = YAML + "  - {name: new, match: {path: /new}, answer: {status: 200, body: new}}\n"
 
@@ -101,6 +102,36 @@ def test_a_sigterm_ends_what_was_begun_and_leaves_nothing(
         assert client.reply().body == b"ok"
     assert gateway.wait() == 0
     assert not any(alive(pid) for pid in pids)
+
+
+def test_a_sigterm_under_load_breaks_no_connection_that_was_made(gateway: Gateway) -> None:
+    """Without any delay: whoever got a connection gets an answer; who comes later is refused, not reset."""
+    answers: list[int] = []
+    broken: list[Exception] = []
+
+    def come_again_and_again() -> None:
+        while True:
+            try:
+                sock = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
+            except ConnectionRefusedError:
+                return
+            try:
+                with sock:
+                    sock.sendall(request("/answered", b"Connection: close"))
+                    answers.append(int(sock.recv(1000)[9:12]))
+            except (OSError, ValueError) as error:
+                broken.append(error)
+
+    clients = [threading.Thread(target=come_again_and_again) for _ in range(8)]
+    for client in clients:
+        client.start()
+    until(lambda: len(answers) > 200)
+    gateway.signal(signal.SIGTERM)
+    for client in clients:
+        client.join(20)
+    assert gateway.wait() == 0
+    assert not broken
+    assert set(answers) == {200}
 
 
 def refused(port: int) -> bool:

@@ -175,6 +175,31 @@ def test_a_socket_in_use_is_not_taken_away(tmp_path: Path) -> None:
         assert path.exists()
 
 
+def loopbacks() -> list[str]:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return ["127.0.0.1"]
+    return ["127.0.0.1", "::1"]
+
+
+@pytest.mark.parametrize("host", loopbacks())
+def test_at_the_end_nobody_new_connects_and_who_queues_is_kept(host: str) -> None:
+    listeners = sockets.Listeners(1)
+    listeners.open([Listen(host, 0)], "public", "listen")
+    sock = listeners.of(0)[0].sock
+    with socket.create_connection(sock.getsockname()[:2], timeout=10) as early:
+        listeners.take_no_new()
+        with pytest.raises(TimeoutError):
+            socket.create_connection(sock.getsockname()[:2], timeout=0.3)
+        sock.accept()[0].sendall(b"hello")
+        assert early.recv(5) == b"hello"
+        address = sock.getsockname()[:2]
+        listeners.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=10)
+
+
 def test_a_port_shared_by_reuseport_counts_as_taken() -> None:
     """A second gateway of the same user would otherwise get half of the connections."""
     first = sockets.Listeners(2)
