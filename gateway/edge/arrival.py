@@ -1,5 +1,6 @@
 """From a head's bytes to a request that policies can judge: target, host, client, route. Refuses what is ambiguous."""
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ _OPTIONS_STAR = Answer(Reply(204, [(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DEL
 _BAD_HOST = Refuse(faults.BAD_HOST)
 _NO_ROUTE = Refuse(faults.NO_ROUTE)
 _BAD_AUTHORITY = Refuse(faults.BAD_AUTHORITY)
+_BAD_TARGET = Refuse(faults.BAD_REQUEST, "The query has a character that must be percent-encoded.")
+_is_query = re.compile(rb"[\x21-\x7e]*").fullmatch
 
 
 def settle(down: "Downstream", live: "Live") -> None:
@@ -122,6 +125,8 @@ def _find_route(live: "Live", exchange: Exchange, target: bytes) -> Refuse | Ans
     opted = 0
     try:
         path, exchange.query = split_target(target)
+        if exchange.query and not _is_query(exchange.query):
+            return _BAD_TARGET
         try:
             exchange.path = canonical(path)
         except Ambiguous:

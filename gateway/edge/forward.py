@@ -5,11 +5,20 @@ from typing import TYPE_CHECKING
 
 from gateway.edge.answers import refuse
 from gateway.edge.pool import DialFailed, Pool
+from gateway.edge.servers import authority
 from gateway.edge.states import JUDGING
 from gateway.model import faults
 from gateway.model.exchange import Exchange
 from gateway.model.faults import Fault
-from gateway.model.headers import AUTHORIZATION, COOKIE, LENGTH, dropped, is_our_token, without_our_cookies
+from gateway.model.headers import (
+    AUTHORIZATION,
+    COOKIE,
+    DROPPABLE,
+    LENGTH,
+    dropped,
+    is_our_token,
+    without_our_cookies,
+)
 
 if TYPE_CHECKING:
     from gateway.edge.downstream import Downstream
@@ -25,12 +34,12 @@ def prepare(exchange: Exchange) -> None:
     if flags & AUTHORIZATION:
         value = exchange.authorization
         if route.forward_credential or not is_our_token(value):
-            lines += (b"Authorization", b": ", value, b"\r\n")
+            lines.append(b"Authorization: " + value)
     if flags & COOKIE:
         cookie = exchange.cookie if route.forward_credential else without_our_cookies(exchange.cookie)
         if cookie:
-            lines += (b"Cookie", b": ", cookie, b"\r\n")
-    if route.request_drop:
+            lines.append(b"Cookie: " + cookie)
+    if flags & DROPPABLE and route.request_drop:
         exchange.lines = dropped(lines, route.request_drop)
 
 
@@ -44,7 +53,9 @@ def message(exchange: Exchange, host: bytes) -> bytes:
     else:
         framing = b"Content-Length: %d\r\n" % length if exchange.flags & LENGTH else b""
     parts = [exchange.method, b" ", target, exchange.query, b" HTTP/1.1\r\nHost: ", host, b"\r\n"]
-    parts += exchange.lines
+    lines = exchange.lines
+    if lines:
+        parts += (b"\r\n".join(lines), b"\r\n")
     parts += (
         route.request_add, exchange.request_add, exchange.forwarded, exchange.forwarded_host,
         b"\r\nX-Request-Id: ", exchange.request_id, b"\r\ntraceparent: ", exchange.traceparent, b"\r\n", framing,
@@ -63,6 +74,7 @@ def forward(down: "Downstream", exchange: Exchange) -> bool:
         return False
     connection = pool.warm(server)
     if connection is None:
+        exchange.picked = server
         return False
     _send(down, exchange, pool, server, connection)
     return True
@@ -76,18 +88,19 @@ async def dial(down: "Downstream", exchange: Exchange) -> Fault | None:
         await group.ready()
     fault = faults.UPSTREAM_UNAVAILABLE
     while True:
-        server = group.pick(exchange, exchange.tried)
+        server = exchange.picked or group.pick(exchange, exchange.tried)
+        exchange.picked = None
         if server is None:
             return fault
         try:
             connection = await pool.connection(server, fresh=exchange.attempts > 0)
         except DialFailed as failure:
-            pool.counters.fail(failure.kind)
             exchange.note(f"{server.name}: {failure.kind}")
             fault = failure.fault
             if failure.kind == "busy":
+                pool.counters.fail("busy")
                 return fault
-            group.failed(server, failure.kind, time.monotonic())
+            pool.failed(server, failure.kind)
             exchange.tried += (server,)
             exchange.attempts += 1
             if not pool.retry_connect or exchange.attempts >= max(pool.attempts, 1):
@@ -132,20 +145,10 @@ def _send(
 ) -> None:
     host = exchange.host
     if pool.host:
-        host = server_host(server) if pool.host == b"upstream" else pool.host
+        host = authority(server.record).encode() if pool.host == b"upstream" else pool.host
     exchange.sent = time.monotonic()
     exchange.server = server.name.encode()
     exchange.attempts += 1
     down.upstream = connection
     connection.send(down, message(exchange, host))
     down.send_body()
-
-
-def server_host(server: "ServerState") -> bytes:
-    """The Host of `host: upstream`: the server's own name, with its port unless that is the scheme's."""
-    record = server.record
-    if record.path:
-        return b"localhost"
-    name = f"[{record.host}]" if ":" in record.host else record.host
-    default = 443 if record.secure else 80
-    return (name if record.port == default else f"{name}:{record.port}").encode()

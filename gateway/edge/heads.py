@@ -1,8 +1,12 @@
-"""Reading heads: one complete request or reply head at a time through llhttp, judged where llhttp is lenient.
+"""Reading heads, one complete request or reply head at a time; llhttp (httptools) judges the header lines.
 
-llhttp (httptools) has no pause, no position and no limits, so it never sees more than one head: whoever feeds it has
-found the head's end. One reader serves all connections of a worker, because a head is read in one call.
+Most lines of a head have come before: what was said of a line is remembered, so that only new ones are judged;
+those of letters, digits and visible ASCII, which nobody can read differently, by a pattern, all others by llhttp.
+What concerns a whole head (framing, doubles, counts) is judged here each time. llhttp has no pause, no position
+and no limits: it never sees more than one line, and whoever calls has found the head's end.
 """
+
+import re
 
 import httptools
 
@@ -10,93 +14,188 @@ from gateway.model import faults, headers
 from gateway.model.faults import Fault
 from gateway.model.headers import (
     CODING,
-    CONNECTION,
     CREDENTIAL,
     DOUBLED,
+    DROP,
     EXPECT,
     H2C,
     LENGTH,
     NOTED,
+    PASS,
     PASSED,
+    REMEMBERED,
     SET_COOKIE,
     SINGLE,
     UNDERSCORE,
     UPGRADE,
+    ReplyNames,
     RequestNames,
 )
 
+Entry = tuple[int, bytes, bytes]  # what becomes of a line: kind, lower-case name, value
+PLAIN: Entry = (PASS, b"", b"")  # the usual: passed on as it is
+_DROPPED: Entry = (DROP, b"", b"")
+_MOST_REMEMBERED = 2048  # lines; twice that for a moment, since the older half is looked into as well
+_LONGEST_REMEMBERED = 256
+
+_ordinary = re.compile(rb"([A-Za-z0-9-]+): ?([\x20-\x7e]*)").fullmatch
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
-_RENEW = LENGTH | CODING | CONNECTION | UPGRADE | H2C
 _RARE = CODING | LENGTH | EXPECT | H2C | UNDERSCORE | DOUBLED
+
+
+class Memory:
+    """What was said of lines, bounded: when the young half is full it becomes the old one."""
+
+    __slots__ = ("old", "young")
+
+    def __init__(self) -> None:
+        self.young: dict[bytes, Entry] = {}
+        self.old: dict[bytes, Entry] = {}
+
+    def again(self, line: bytes) -> Entry | None:
+        entry = self.old.get(line)
+        if entry is not None:
+            self.add(line, entry)
+        return entry
+
+    def add(self, line: bytes, entry: Entry) -> None:
+        if len(line) <= _LONGEST_REMEMBERED:
+            if len(self.young) >= _MOST_REMEMBERED:
+                self.old, self.young = self.young, {}
+            self.young[line] = entry
+
+
+class BadLine(Exception):
+    """llhttp does not take this for a header line."""
+
+
+class _LineJudge:
+    """Asks llhttp about one line."""
+
+    __slots__ = ("_before", "_kind", "_parser", "name", "value")
+
+    def __init__(self, kind: type, start_line: bytes) -> None:
+        self._kind = kind
+        self._before = start_line + b"\r\n"
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.name, self.value = name, value
+
+    def ask(self, line: bytes) -> None:
+        """Sets name and value, or raises BadLine."""
+        found = _ordinary(line)
+        if found is not None:
+            self.name, self.value = found.groups()
+            return
+        self.name = b""
+        try:
+            # a parser of its own: this line may be one that makes llhttp wait for a body, or for the end
+            self._kind(self).feed_data(b"%b%b\r\n\r\n" % (self._before, line))
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            raise BadLine(str(error)) from None
+        if not self.name:
+            raise BadLine("not a header line")
 
 
 class RequestReader:
     """Reads request heads; after `read` its fields hold the head's parts until the next one."""
 
     __slots__ = (
-        "_count", "_parser", "_target_bytes", "flags", "length", "lines", "method", "minor", "names", "noted", "target",
+        "_count", "_judge", "_memory", "_methods", "_names", "_target_bytes",
+        "flags", "length", "lines", "method", "minor", "noted", "target",
     )  # fmt: skip
 
     def __init__(self, names: RequestNames, header_count: int, target_bytes: int) -> None:
-        self.names = names
-        self._count = header_count + 2  # the request line and the empty line end in CRLF too
+        self._names = names
+        self._memory = Memory()
+        self._methods = {b"CONNECT"}
+        self._judge = _LineJudge(httptools.HttpRequestParser, b"GET / HTTP/1.1")
+        self._count = header_count
         self._target_bytes = target_bytes
-        self._renew()
-
-    def _renew(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        kind = self.names.remembered.get(name)
-        if kind is None:
-            kind = self.names.judge(name)
-        if not kind:
-            self.lines += (name, b": ", value, b"\r\n")
-            return
-        self.flags |= kind
-        if kind & NOTED:
-            if kind & PASSED or (kind & CREDENTIAL and not headers.is_our_token(value)):
-                self.lines += (name, b": ", value, b"\r\n")
-            name = name.lower()
-            noted = self.noted
-            if name in noted:
-                if kind & SINGLE:
-                    self.flags |= DOUBLED
-                value = noted[name] + (b"; " if name == b"cookie" else b", ") + value
-            noted[name] = value
 
     def read(self, head: bytes) -> Fault | None:
         """Read one whole head. A fault means: this client can't be understood; reply and close."""
-        words = head[: head.find(b"\r\n")].split(b" ")
+        lines = head.split(b"\r\n")
+        lines.pop()
+        lines.pop()
+        words = lines.pop(0).split(b" ")
         if len(words) != 3:
             return faults.BAD_REQUEST
         self.method, self.target, version = words
         minor = _VERSIONS.get(version)
-        if minor is None:
+        if (
+            minor is None
+            or not self.target
+            or (self.method not in self._methods and not self._is_method(self.method))
+        ):
             return faults.BAD_REQUEST
         self.minor = minor
         if len(self.target) > self._target_bytes:
             return faults.TARGET_TOO_LONG
-        if head.count(b"\r\n") > self._count:
+        if len(lines) > self._count:
             return faults.HEADERS_TOO_LARGE
-        self.lines: list[bytes] = []
-        self.noted: dict[bytes, bytes] = {}
-        self.flags = 0
+        noted: dict[bytes, bytes] = {}
+        self.noted = noted
+        passed: list[bytes] = []
+        self.lines = passed
         self.length: int | None = 0
-        try:
-            self._parser.feed_data(head)
-        except httptools.HttpParserUpgrade:
-            pass
-        except httptools.HttpParserError:
-            self._renew()
-            return faults.BAD_REQUEST
-        flags = self.flags
-        if flags & _RENEW or not minor:
-            self._renew()
-        return self._judge(flags) if flags & _RARE else None
+        flags = 0
+        known = self._memory.young
+        for line in lines:
+            entry = known.get(line)
+            if entry is PLAIN:
+                passed.append(line)
+                continue
+            if entry is None:
+                try:
+                    entry = self._memory.again(line) or self._new(line)
+                except BadLine:
+                    return faults.BAD_REQUEST
+            kind, name, value = entry
+            flags |= kind
+            if kind & PASSED or not kind:
+                passed.append(line)
+            if kind & NOTED:
+                if name in noted:
+                    if kind & SINGLE:
+                        flags |= DOUBLED
+                    value = noted[name] + (b"; " if name == b"cookie" else b", ") + value
+                noted[name] = value
+        self.flags = flags
+        return self._judge_whole(flags, noted) if flags & _RARE else None
 
-    def _judge(self, flags: int) -> Fault | None:
-        noted = self.noted
+    def _new(self, line: bytes) -> Entry:
+        """A line not seen lately."""
+        judge = self._judge
+        judge.ask(line)
+        name, value = judge.name, judge.value
+        kind = self._names.remembered.get(name)
+        if kind is None:
+            kind = self._names.judge(name)
+        if kind & CREDENTIAL and not headers.is_our_token(value):
+            kind |= PASSED
+        if not kind:
+            entry = PLAIN
+        elif kind & NOTED:
+            entry = (kind, name.lower(), value.strip(b" \t"))
+        else:
+            entry = (kind, b"", b"")
+        if not kind & NOTED or kind & REMEMBERED:  # never what differs each time, or is a secret
+            self._memory.add(line, entry)
+        return entry
+
+    def _is_method(self, method: bytes) -> bool:
+        """Whether llhttp knows it; those few are remembered."""
+        try:
+            httptools.HttpRequestParser(self).feed_data(b"%b / HTTP/1.1\r\n\r\n" % method)
+        except httptools.HttpParserError:
+            return False
+        self._methods.add(method)
+        return True
+
+    def _judge_whole(self, flags: int, noted: dict[bytes, bytes]) -> Fault | None:
         if flags & DOUBLED:
             if b", " in noted.get(b"host", b""):
                 return faults.BAD_HOST
@@ -107,7 +206,7 @@ class RequestReader:
             )
         if flags & H2C:
             return faults.BAD_UPGRADE
-        if flags & UNDERSCORE and self.names.refuse_underscores:
+        if flags & UNDERSCORE and self._names.refuse_underscores:
             return faults.REFUSED_HEADER
         if flags & (LENGTH | CODING):
             if flags & UPGRADE:  # llhttp would report it complete without its body: smuggling by upgrade
@@ -117,11 +216,11 @@ class RequestReader:
                     return faults.BAD_FRAMING
                 self.length = None
             else:
-                digits = noted[b"content-length"].rstrip(b" \t")
+                digits = noted[b"content-length"]
                 if not digits.isdigit() or len(digits) > 18:
                     return faults.BAD_FRAMING
                 self.length = int(digits)
-        if flags & EXPECT and noted[b"expect"].strip().lower() != b"100-continue":
+        if flags & EXPECT and noted[b"expect"].lower() != b"100-continue":
             return faults.EXPECTATION_FAILED
         return None
 
@@ -133,56 +232,71 @@ class BadReply(Exception):
 class ReplyReader:
     """Reads reply heads; like RequestReader, its fields are good until the next call."""
 
-    __slots__ = ("_parser", "_remembered", "_names", "flags", "length", "lines", "minor", "noted", "status")
+    __slots__ = ("_judge", "_starts", "flags", "length", "lines", "minor", "noted", "status")
 
     def __init__(self) -> None:
-        self._renew()
+        self._judge = _LineJudge(httptools.HttpResponseParser, b"HTTP/1.1 200 OK")
+        self._starts: dict[bytes, tuple[int, int]] = {}  # status lines
 
-    def _renew(self) -> None:
-        # a parser that reads a reply without its body (HEAD, or the body is counted by us) would wait for it
-        self._parser = httptools.HttpResponseParser(self)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        kind = self._remembered.get(name)
-        if kind is None:
-            kind = self._names.judge(name)
-        if not kind:
-            self.lines += (name, b": ", value, b"\r\n")
-            return
-        self.flags |= kind
-        if kind & PASSED or (kind & SET_COOKIE and not headers.sets_our_cookie(value)):
-            self.lines += (name, b": ", value, b"\r\n")
-        if kind & NOTED:
-            name = name.lower()
-            noted = self.noted
-            noted[name] = noted[name] + b", " + value if name in noted else value
-
-    def read(self, head: bytes, names: headers.ReplyNames) -> None:
+    def read(self, head: bytes, names: ReplyNames) -> None:
         """Read one whole head, interim ones too; raises BadReply."""
-        if head[:5] != b"HTTP/" or head[8:9] != b" " or head[12:13] not in (b" ", b"\r"):
-            raise BadReply("bad status line")
-        minor, status = _VERSIONS.get(head[:8]), head[9:12]
-        if minor is None or not status.isdigit() or not b"100" <= status <= b"599":
-            raise BadReply("bad status line")
-        self.minor, self.status = minor, int(status)
-        self._names, self._remembered = names, names.remembered
-        self.lines: list[bytes] = []
-        self.noted: dict[bytes, bytes] = {}
-        self.flags = 0
+        lines = head.split(b"\r\n")
+        lines.pop()
+        lines.pop()
+        start = lines.pop(0)
+        self.minor, self.status = self._starts.get(start) or self._start(start)
+        noted: dict[bytes, bytes] = {}
+        self.noted = noted
+        passed: list[bytes] = []
+        self.lines = passed
         self.length: int | None = None
-        try:
-            self._parser.feed_data(head)
-        except httptools.HttpParserUpgrade:
-            pass
-        except httptools.HttpParserError as error:
-            self._renew()
-            raise BadReply(str(error)) from None
-        self._renew()
-        flags = self.flags
-        if flags & CODING and (self.noted[b"transfer-encoding"] != b"chunked" or flags & LENGTH or not minor):
+        flags = 0
+        memory: Memory = names.memory
+        known = memory.young
+        for line in lines:
+            entry = known.get(line)
+            if entry is PLAIN:
+                passed.append(line)
+                continue
+            if entry is None:
+                entry = memory.again(line) or self._new(line, names, memory)
+            kind, name, value = entry
+            flags |= kind
+            if kind & PASSED or not kind:
+                passed.append(line)
+            if kind & NOTED:
+                noted[name] = noted[name] + b", " + value if name in noted else value
+        self.flags = flags
+        if flags & CODING and (noted[b"transfer-encoding"] != b"chunked" or flags & LENGTH or not self.minor):
             raise BadReply("bad Transfer-Encoding")
         if flags & LENGTH:
-            digits = self.noted[b"content-length"].rstrip(b" \t")
+            digits = noted[b"content-length"]
             if not digits.isdigit() or len(digits) > 18:
                 raise BadReply("bad Content-Length")
             self.length = int(digits)
+
+    def _new(self, line: bytes, names: ReplyNames, memory: Memory) -> Entry:
+        judge = self._judge
+        try:
+            judge.ask(line)
+        except BadLine as error:
+            raise BadReply(str(error)) from None
+        name, value = judge.name, judge.value
+        kind = names.remembered.get(name)
+        if kind is None:
+            kind = names.judge(name)
+        if kind & SET_COOKIE:  # never remembered: cookies differ, and are secrets
+            return _DROPPED if headers.sets_our_cookie(value) else PLAIN
+        entry = (kind, name.lower(), value.strip(b" \t")) if kind else PLAIN
+        memory.add(line, entry)
+        return entry
+
+    def _start(self, line: bytes) -> tuple[int, int]:
+        if line[8:9] != b" " or line[12:13] not in (b" ", b"") or b"\r" in line or b"\n" in line:
+            raise BadReply("bad status line")
+        minor, status = _VERSIONS.get(line[:8]), line[9:12]
+        if minor is None or not status.isdigit() or not b"100" <= status <= b"599":
+            raise BadReply("bad status line")
+        if len(self._starts) < 256 and len(line) < 64:
+            self._starts[line] = (minor, int(status))
+        return minor, int(status)

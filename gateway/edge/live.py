@@ -7,7 +7,7 @@ import msgspec
 from gateway.config import snapshot as config
 from gateway.edge.access_log import AccessLog
 from gateway.edge.counters import RouteCounters
-from gateway.edge.heads import RequestReader
+from gateway.edge.heads import Memory, RequestReader
 from gateway.edge.pool import Pool
 from gateway.edge.rewrites import Rewrite, rewriter
 from gateway.edge.routes import RouteTable
@@ -71,7 +71,7 @@ class Route:
     def _apply(self, effects: Effects) -> None:
         self.request_drop = effects.request_drop
         self.request_add = effects.request_add
-        self.reply_names = ReplyNames(effects.reply_drop)
+        self.reply_names = ReplyNames(effects.reply_drop, Memory())
         self.reply_add = effects.reply_add
         self.reads = effects.reads
 
@@ -102,6 +102,7 @@ class Live:
         }
         credential_names: frozenset[bytes] = frozenset()
         self.routes: list[Route] = []
+        replies: dict[frozenset[bytes], ReplyNames] = {}
         for record in snapshot.routes:
             policies = _policies(record, snapshot)
             for policy in policies:
@@ -109,6 +110,8 @@ class Live:
             route = Route(record, policies, worker.counters.route(record.name))
             if record.upstream:
                 route.pool = self.pools[record.upstream]
+            same = replies.setdefault(route.reply_names.drop, route.reply_names)
+            route.reply_names = same  # routes that treat replies alike remember their lines together
             self.routes.append(route)
         self.nowhere = Route(config.Route(name="-", path="/"), [], worker.counters.route("-"))
         self.table = RouteTable(self.routes)
@@ -121,6 +124,7 @@ class Live:
                 ),
                 identity_names=frozenset(name.encode() for name in snapshot.identity.headers.values()),
                 credential_names=credential_names,
+                droppable=frozenset[bytes]().union(*(route.request_drop for route in self.routes)),
                 refuse_underscores=snapshot.underscores == "refuse",
             ),
             self.limits.header_count,

@@ -1,6 +1,7 @@
 """Connections to the servers of one upstream: kept warm, bounded, dialled when there is none."""
 
 import asyncio
+import logging
 import socket
 import ssl
 import time
@@ -17,6 +18,8 @@ from gateway.model.faults import Fault
 if TYPE_CHECKING:
     from gateway.edge.upstream import Upstream
     from gateway.edge.worker import Worker
+
+log = logging.getLogger(__name__)
 
 
 class DialFailed(Exception):
@@ -117,6 +120,9 @@ class Pool:
                 await asyncio.wait_for(waiter, deadline - time.monotonic())
             except TimeoutError:
                 raise DialFailed(faults.UPSTREAM_BUSY, "busy") from None
+            except asyncio.CancelledError:
+                self.let_one_in(server)  # the turn may have been this one's; pass it on
+                raise
 
     async def _dial(self, server: ServerState, deadline: float) -> "Upstream":
         from gateway.edge.upstream import Upstream  # noqa: PLC0415 - the two know each other
@@ -161,6 +167,12 @@ class Pool:
             lambda: connection, address[0], address[1], family=family, ssl=context, server_hostname=name
         )
 
+    def failed(self, server: ServerState, kind: str) -> None:
+        """Count a failure of the server; it may be ejected for it."""
+        self.counters.fail(kind)
+        if self.group.failed(server, kind, time.monotonic()):
+            log.warning("%s: %s is ejected for %.0f s: %s", self.name, server.name, server.ejected_for, kind)
+
     # Tidying
 
     def sweep(self, now: float) -> None:
@@ -171,6 +183,7 @@ class Pool:
                 idle.popleft().close()
 
     def close_idle(self, server: ServerState) -> None:
+        self._waiting.pop(server, None)
         while server.idle:
             server.idle.pop().close()
 

@@ -112,13 +112,14 @@ class _Node(Generic[R]):
 class RouteTable(Generic[R]):
     """All routes of one configuration, as a tree of segments."""
 
-    __slots__ = ("_exact", "_root")
+    __slots__ = ("_exact", "_literal", "_root")
 
     def __init__(self, routes: Iterable[R]) -> None:
         self._root: _Node[R] = _Node()
         self._exact: dict[
             bytes, R
         ] = {}  # fully literal patterns with one unconditional route: no walk needed
+        self._literal = True  # no pattern has a {name}
         places: dict[bytes, _Place[R]] = {}
         for route in routes:
             place = self._place(route.pattern)
@@ -137,6 +138,7 @@ class RouteTable(Generic[R]):
         rest = bool(segments) and segments[-1] == b"**"
         for segment in segments[:-1] if rest else segments:
             if segment.startswith(b"{"):
+                self._literal = False
                 node.param = node.param or _Node()
                 node = node.param
             else:
@@ -151,7 +153,8 @@ class RouteTable(Generic[R]):
         """The route, or that the place does not take this method, or None."""
         route = self._exact.get(exchange.path)
         if route is None:
-            for place in self._places(_segments(exchange.path)):
+            segments = _segments(exchange.path)
+            for place in self._literal_places(segments) if self._literal else self._places(segments):
                 route = place.only
                 if route is None:
                     found = place.find(exchange, method)
@@ -164,6 +167,25 @@ class RouteTable(Generic[R]):
         if route.methods is None or method in route.methods:
             return route
         return NotAllowed(_allow((route,)))
+
+    def _literal_places(self, segments: list[bytes]) -> list[_Place[R]]:
+        """As _places, where no pattern has a {name}: one way down the tree."""
+        node = self._root
+        found: list[_Place[R]] = []
+        for segment in segments:
+            if node.rest is not None:
+                found.append(node.rest)
+            child = node.literal.get(segment)
+            if child is None:
+                break
+            node = child
+        else:
+            if node.rest is not None:
+                found.append(node.rest)
+            if node.leaf is not None:
+                found.append(node.leaf)
+        found.reverse()
+        return found
 
     def _places(self, segments: list[bytes]) -> Iterator[_Place[R]]:
         """Places whose pattern fits, the most specific first."""

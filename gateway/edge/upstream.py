@@ -163,7 +163,7 @@ class Upstream(asyncio.Protocol):
                 self._bad_reply("too many interim replies")
                 return
             if status != 100 and exchange.version:
-                down.transport.write(b"".join((STATUS_LINES[status], *reader.lines, b"\r\n")))
+                down.transport.write(b"\r\n".join((STATUS_LINES[status][:-2], *reader.lines, b"", b"")))
             if not data:
                 return
         if status in self.pool.retry_statuses and may_retry(down):
@@ -204,7 +204,8 @@ class Upstream(asyncio.Protocol):
         if route.on_responses:
             status, lines = self._through_policies(exchange, status, lines)
             parts[0] = STATUS_LINES[status]
-        parts += lines
+        if lines:
+            parts += (b"\r\n".join(lines), b"\r\n")
         if self.phase > BY_LENGTH:
             if exchange.version:
                 down.chunked = True
@@ -235,10 +236,11 @@ class Upstream(asyncio.Protocol):
     def _through_policies(
         self, exchange: Exchange, status: int, lines: list[bytes]
     ) -> tuple[int, list[bytes]]:
-        reply = Reply(status, [(lines[at], lines[at + 2]) for at in range(0, len(lines), 4)])
+        split = [line.partition(b":") for line in lines]
+        reply = Reply(status, [(name, value.strip()) for name, _, value in split])
         on_way_back(exchange, reply)
         exchange.status = reply.status
-        return reply.status, [part for name, value in reply.headers for part in (name, b": ", value, b"\r\n")]
+        return reply.status, [name + b": " + value for name, value in reply.headers]
 
     def _stream(self, data: bytes) -> None:
         down = self.down
@@ -291,15 +293,13 @@ class Upstream(asyncio.Protocol):
         seen = bool(self._buffer) or self._interim > 0
         raced = self.used and kind == "reset" and not seen and not self.down.replying
         if not raced:  # a kept connection that the server closed just then says nothing about the server
-            self.pool.counters.fail(kind)
-            self.pool.group.failed(self.server, kind, time.monotonic())
+            self.pool.failed(self.server, kind)
         self.close()
         upstream_failed(self.down, self.server, fault, kind, seen=seen, raced=raced)
 
     def timed_out(self) -> None:
         """No reply, or no more of it, in time; the caller tells the client and abandons this connection."""
-        self.pool.counters.fail("timeout")
-        self.pool.group.failed(self.server, "timeout", time.monotonic())
+        self.pool.failed(self.server, "timeout")
 
     # Upgrades
 
@@ -315,7 +315,7 @@ class Upstream(asyncio.Protocol):
         self.pool.counters.add(exchange.replied - exchange.sent)
         self.phase = TUNNEL
         route = exchange.route
-        head = (STATUS_LINES[101], *reader.lines, route.reply_add, exchange.reply_add,
+        head = (STATUS_LINES[101], *[line + b"\r\n" for line in reader.lines], route.reply_add, exchange.reply_add,
                 b"X-Request-Id: ", exchange.request_id, b"\r\nConnection: Upgrade\r\nUpgrade: ",
                 reader.noted[b"upgrade"], b"\r\n\r\n", data)  # fmt: skip
         exchange.bytes_out += len(data)

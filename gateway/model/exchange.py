@@ -36,13 +36,14 @@ class Exchange:
     began: float  # monotonic seconds
     status: int = 0
     flags: int = 0  # bits of model.headers, over the whole head
-    lines: list[bytes]  # headers for the upstream, flat: name, ": ", value, CRLF
+    lines: list[bytes]  # header lines for the upstream, without CRLF
     forwarded: bytes = b""  # the X-Forwarded-* lines, up to the value of X-Forwarded-Host
     forwarded_host: bytes = b""
     traceparent: bytes = b""
     rewritten: bytes = b""  # the path towards the upstream, on routes that rewrite
     endless: bool = False  # an event stream: silence is no fault
     attempts: int = 0  # sendings upstream
+    picked: Any = None  # the server whose turn it is, to be dialled
     tried: tuple[Any, ...] = ()  # servers that failed for this request
     sent: float = 0.0  # when the request went upstream
     replied: float = 0.0  # when the head of the reply came

@@ -1,6 +1,7 @@
 """Header names: what becomes of each, in every spelling, and the cutting of our own credentials."""
 
 import re
+from typing import Any
 
 # What becomes of a request header: bits, so that a whole head is summed up in one int.
 PASS = 0  # goes to the upstream as it came
@@ -22,6 +23,8 @@ TRACE = 1 << 14
 COOKIE = 1 << 15
 H2C = 1 << 16
 REQUEST_ID = 1 << 17
+DROPPABLE = 1 << 21  # some route takes it away
+REMEMBERED = 1 << 20  # whole lines of it recur and are no secret
 AUTHORIZATION = 1 << 18
 
 HOP_BY_HOP = frozenset(
@@ -31,10 +34,10 @@ HOP_BY_HOP = frozenset(
 FRAMING = frozenset(b"content-length transfer-encoding host expect".split())
 
 _NAMED: dict[bytes, int] = {
-    b"host": NOTED | SINGLE,
+    b"host": NOTED | SINGLE | REMEMBERED,
     b"content-length": NOTED | SINGLE | LENGTH,
     b"transfer-encoding": NOTED | CODING,
-    b"connection": NOTED | CONNECTION,
+    b"connection": NOTED | CONNECTION | REMEMBERED,
     b"upgrade": NOTED | UPGRADE,
     b"expect": NOTED | EXPECT,
     b"http2-settings": H2C | DROP,
@@ -47,9 +50,11 @@ _NAMED: dict[bytes, int] = {
     b"forwarded": NOTED | FORWARDED,
     b"x-request-id": NOTED | REQUEST_ID,
     b"traceparent": NOTED | TRACE,
-    b"user-agent": NOTED | PASSED,
-    b"accept": NOTED | PASSED,
-    b"sec-fetch-mode": NOTED | PASSED,
+    b"user-agent": NOTED | PASSED | REMEMBERED,
+    b"accept": NOTED | PASSED | REMEMBERED,
+    b"sec-fetch-mode": NOTED | PASSED | REMEMBERED,
+    b"sec-fetch-site": NOTED | PASSED | REMEMBERED,
+    b"origin": NOTED | PASSED | REMEMBERED,
     b"x-api-key": NOTED | CREDENTIAL,
 }
 _FORGEABLE = frozenset(
@@ -72,7 +77,7 @@ def folded(name: bytes) -> bytes:
 class RequestNames:
     """What becomes of each request header of one configuration; every spelling is judged once and remembered."""
 
-    __slots__ = ("_extra", "_forgeable", "refuse_underscores", "remembered")
+    __slots__ = ("_droppable", "_extra", "_forgeable", "refuse_underscores", "remembered")
 
     def __init__(
         self,
@@ -80,18 +85,22 @@ class RequestNames:
         reads: frozenset[bytes] = frozenset(),
         identity_names: frozenset[bytes] = frozenset(),
         credential_names: frozenset[bytes] = frozenset(),
+        droppable: frozenset[bytes] = frozenset(),
         refuse_underscores: bool = False,
     ) -> None:
         self._forgeable = _FORGEABLE | {folded(name) for name in identity_names}
         self._extra = dict.fromkeys(credential_names, NOTED | CREDENTIAL)
         for name in reads:
             self._extra.setdefault(name, NOTED | PASSED)
+        self._droppable = droppable
         self.refuse_underscores = refuse_underscores
         self.remembered: dict[bytes, int] = {}
 
     def judge(self, name: bytes) -> int:
         """Called for a spelling not seen before; the reader looks into `remembered` first."""
         kind = self._judge(name)
+        if name.lower() in self._droppable:
+            kind |= DROPPABLE | (0 if kind else PASSED)
         if len(name) <= _LONGEST_REMEMBERED and len(self.remembered) < _MOST_REMEMBERED:
             self.remembered[name] = kind
         return kind
@@ -127,10 +136,11 @@ _REPLY_OURS = (b"x-access-token", b"x-accel-")
 class ReplyNames:
     """What becomes of each header of an upstream's reply on one route."""
 
-    __slots__ = ("_drop", "remembered")
+    __slots__ = ("drop", "memory", "remembered")
 
-    def __init__(self, drop: frozenset[bytes] = frozenset()) -> None:
-        self._drop = drop
+    def __init__(self, drop: frozenset[bytes] = frozenset(), memory: Any = None) -> None:
+        self.drop = drop
+        self.memory = memory  # edge.heads.Memory: what was said of whole lines
         self.remembered: dict[bytes, int] = {}
 
     def judge(self, name: bytes) -> int:
@@ -143,9 +153,9 @@ class ReplyNames:
         kind = _REPLY_NAMED.get(lower)
         if kind is not None:
             return (
-                DROP if lower in self._drop and not kind & (LENGTH | CODING | CONNECTION | UPGRADE) else kind
+                DROP if lower in self.drop and not kind & (LENGTH | CODING | CONNECTION | UPGRADE) else kind
             )
-        if lower in HOP_BY_HOP or lower in self._drop or lower == b"x-request-id":
+        if lower in HOP_BY_HOP or lower in self.drop or lower == b"x-request-id":
             return DROP
         return DROP if lower.startswith(_REPLY_OURS) else PASS
 
@@ -176,9 +186,5 @@ def sets_our_cookie(value: bytes) -> bool:
 
 
 def dropped(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:
-    """The lines (flat: name, ": ", value, CRLF) less those of the given lower-case names."""
-    kept: list[bytes] = []
-    for at in range(0, len(lines), 4):
-        if lines[at].lower() not in names:
-            kept += lines[at : at + 4]
-    return kept
+    """The header lines less those of the given lower-case names."""
+    return [line for line in lines if line.partition(b":")[0].lower() not in names]
