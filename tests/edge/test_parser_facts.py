@@ -53,6 +53,14 @@ def test_fact_the_parser_does_not_stop_after_one_message() -> None:
     assert [value for kind, value in events if kind == "url"] == [b"/a", b"/b"]
 
 
+@pytest.mark.parametrize("empty", [b"\r\n", b"\r\n\r\n"])
+def test_an_empty_line_before_a_request_is_passed_over(world: World, empty: bytes) -> None:
+    """RFC 9112 section 2.2; old clients send one after a body."""
+    talk = world.talk(empty + request("/app/a", method=b"POST", body=b"body") + empty + request("/app/b"))
+    assert talk.statuses == [200, 200]
+    assert [seen.path for seen in world.upstream.requests] == [b"/app/a", b"/app/b"]
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
 def test_requests_cut_anywhere_are_read_alike(world: World, size: int) -> None:
     data = (
@@ -267,7 +275,7 @@ def test_rst_cancels_the_request_upstream(world: World) -> None:
 def test_rst_behind_pipelined_bytes_cancels_the_request_upstream(world: World) -> None:
     """uvloop sees no RST while reading is paused: so the edge goes on reading for a while."""
     world.upstream.reply(scripts.silent(), b"/app/x")
-    client = world.client().send(request("/app/x") + request("/app/y") * 20)
+    client = world.client().send(request("/app/x") + request("/app/y") * 10)
     (seen,) = world.upstream.wait_for(1)
     client.abort()
     assert world.upstream.wait_closed(seen.connection, 4)
@@ -285,9 +293,14 @@ def test_half_close_after_a_whole_request_is_answered(world: World) -> None:
     assert [reply.body for reply in talk.replies] == [b"late"] and talk.closed
 
 
+def test_half_close_after_pipelined_requests_answers_all_of_them(world: World) -> None:
+    talk = world.talk(request("/app/x") + request("/app/y", method=b"POST", body=b"body") + request("/app/z"))
+    assert talk.statuses == [200, 200, 200] and talk.closed
+    assert [seen.path for seen in world.upstream.requests] == [b"/app/x", b"/app/y", b"/app/z"]
+
+
 def test_half_close_within_a_request_ends_it(world: World) -> None:
     for part in (b"GET /app/x HT", request("/app/x", b"Content-Length: 10", method=b"POST") + b"hello"):
         talk = world.talk(part)
         assert talk.closed and talk.statuses in ([], [400]), talk
     assert not any(seen.complete for seen in world.reached())
-    world.upstream.violations.clear()  # the request that was cut

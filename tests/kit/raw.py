@@ -157,8 +157,8 @@ class Client:
             else:
                 body += self.rest()
                 answer.whole = not self.source.reset
-        except Ended as ended:
-            body += ended.got
+        except Ended:
+            body += self.source.take(len(self.source.ahead))
             answer.whole = False
         answer.body = bytes(body)
 

@@ -72,6 +72,14 @@ REFUSED: dict[str, bytes] = {
     "a tab in the request line": b"GET\t/app/x\tHTTP/1.1\r\nHost: gateway.test\r\n\r\n",
     "a space after the version": b"GET /app/x HTTP/1.1 \r\nHost: gateway.test\r\n\r\n",
     "a space in the target": b"GET /app/x y HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
+    "LF before the method": b"\nGET /app/x HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
+    "CR before the method": b"\rGET /app/x HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
+    "a tab before the method": b"\tGET /app/x HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
+    "LF after the method": b"GET\n /app/x HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
+    "NUL in the method": b"G\x00T /app/x HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
+    "no method": b" /app/x HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
+    "CR in the target": b"GET /app/x\r HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
+    "LF in the query": b"GET /app/x?\nX: y HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
     "a space before the method": b" GET /app/x HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
 }
 
@@ -127,7 +135,6 @@ def test_T12_broken_chunks_never_become_a_request(world: World, name: str) -> No
     assert talk.closed and talk.statuses in ([400], []), talk
     seen = world.reached()
     assert len(seen) <= 1 and all(not one.complete and one.path == b"/app/x" for one in seen), seen
-    world.upstream.violations.clear()  # the cut request is one; that it was cut is what we want
 
 
 @pytest.mark.parametrize(

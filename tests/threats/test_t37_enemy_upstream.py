@@ -14,7 +14,7 @@ SECOND = b"HTTP/1.1 200 Fine\r\nContent-Length: 6\r\n\r\nsecond"
 NOT_A_REPLY: dict[str, bytes] = {
     "garbage": b"hello, who is there?\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-    "HTTP/0.9": b"<html>hello</html>",
+    "HTTP/0.9": b"<html>hello</html>\r\n\r\n",
     "HTTP/2.0": b"HTTP/2.0 200 Fine\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.2": b"HTTP/1.2 200 Fine\r\nContent-Length: 0\r\n\r\n",
     "HTTP/3": b"HTTP/3 200 Fine\r\nContent-Length: 0\r\n\r\n",
