@@ -7,9 +7,20 @@ from typing import Any
 from gateway.config.faults import ConfigFault, did_you_mean, listed, shown
 from gateway.config.loader import Place, Source
 from gateway.config.merge import merged_maps
-from gateway.config.places import OPT_INS, normal, params, redefines, shape, spelled, without_params
+from gateway.config.places import (
+    OPT_INS,
+    normal,
+    params,
+    redefines,
+    shape,
+    spelled,
+    why_not,
+    with_head,
+    without_params,
+)
 from gateway.config.schema_policies import LATER
 from gateway.config.schema_routes import Route
+from gateway.config.variables import Filled
 from gateway.model.paths import Ambiguous, canonical
 
 GOALS = ("upstream", "answer", "redirect")
@@ -138,12 +149,12 @@ def _path(raw: Raw, built_in: list[tuple[str, str]]) -> Iterator[ConfigFault]:
     try:
         right = spelled(path, opt_ins(raw.data))
     except Ambiguous as ambiguous:
-        yield raw.fault(("match", "path"), f"{shown(path)} is not canonical", ambiguous.reason)
-        return
-    except UnicodeEncodeError:
+        hint = "" if isinstance(path, Filled) else why_not(path, opt_ins(raw.data), ambiguous)
+        yield raw.fault(("match", "path"), f"{shown(path)} is not canonical", hint)
         return
     if right != path:
-        yield raw.fault(("match", "path"), f"{shown(path)} is not canonical", f"write {right}")
+        hint = "" if isinstance(path, Filled) else f"write {right}"
+        yield raw.fault(("match", "path"), f"{shown(path)} is not canonical", hint)
     for _, place in built_in:
         if redefines(path, place):
             problem = f"{shown(path)} belongs to the built-in route {place}"
@@ -187,7 +198,7 @@ def _not_canonical(path: str, allowed: int) -> tuple[str, str]:
         if canonical(given, allowed) != given:
             return f"{shown(path)} is not canonical", f"write {spelled(path, allowed)}"
     except Ambiguous as ambiguous:
-        return f"{shown(path)} is not canonical", ambiguous.reason
+        return f"{shown(path)} is not canonical", why_not(path, allowed, ambiguous)
     return "", ""
 
 
@@ -249,7 +260,7 @@ def ties(routes: list[tuple[Raw, Route]]) -> Iterator[ConfigFault]:
     """Routes of one place, host and headers that share a method. Groups first, so the cost stays linear."""
     taken: dict[tuple[Any, ...], dict[str, Raw]] = {}
     for raw, route in routes:
-        methods = route.match.methods or [""]
+        methods = with_head(route.match.methods) or [""]
         place = shape(route.match.path)
         conditions = frozenset((name.lower(), value) for name, value in (route.match.headers or {}).items())
         other: Raw | None = None

@@ -15,7 +15,7 @@ from gateway.config.faults import ConfigFaults
 from gateway.config.load import ROLES, Checked, Role, check
 from gateway.config.loader import Source
 from gateway.config.merge import Settings, merged, settings_of
-from gateway.config.places import built_in, normal
+from gateway.config.places import built_in, normal, with_head
 from gateway.config.schema import Document
 from gateway.config.schema_identity import HEADER_SETS
 from gateway.config.schema_routes import AccessLog, Route
@@ -55,7 +55,7 @@ def compiled(checked: Checked) -> made.Snapshot:
         routes=(*_built_in(document), *routes),
     )
     # The host's name and the places of files differ between equal gateways; the hash should not.
-    digest = hashlib.sha256(made.encode(snapshot)).hexdigest()[:12]
+    digest = hashlib.sha256(repr(snapshot).encode()).hexdigest()[:12]
     service = snapshot.service or _host_name()
     return msgspec.structs.replace(snapshot, hash=digest, service=service, files=tuple(checked.files))
 
@@ -169,7 +169,7 @@ def _route(route: Route, document: Document, source: Source) -> made.Route:
     return made.Route(
         route.name,
         normal(match.path),
-        methods=_methods(match.methods),
+        methods=tuple(with_head(match.methods)),
         hosts=tuple(match.host or ()),
         headers=headers,
         upstream=route.upstream or "",
@@ -187,14 +187,6 @@ def _route(route: Route, document: Document, source: Source) -> made.Route:
         access_log=_access_log(log, made.AccessLog(), source) if log else None,
         policies=_policies(route, document),
     )
-
-
-def _methods(methods: list[str] | None) -> tuple[str, ...]:
-    """GET brings HEAD: RFC 9110 section 9.3.2 has them answer alike."""
-    named = list(methods or ())
-    if "GET" in named and "HEAD" not in named:
-        named.insert(named.index("GET") + 1, "HEAD")
-    return tuple(named)
 
 
 def _policies(route: Route, document: Document) -> dict[str, Settings]:

@@ -47,9 +47,6 @@ def check(path: str, role: Role = "all", environ: Mapping[str, str] | None = Non
     settings, faults = read_settings(environ)
     main = read_source(Path(path), path, environ)
     sources = [main]
-    if main.data is not None and not isinstance(main.data, dict):
-        main.faults.append(main.fault((), f"{shown(main.data)} is not a map", "begin with version: 1"))
-        main.data = None
     if main.data is not None:
         sources += _included(main, environ)
     for source in sources:
@@ -79,7 +76,7 @@ def _included(main: Source, environ: Mapping[str, str]) -> Iterator[Source]:
             names = [name for name in names if os.path.isfile(name)]
         elif not names:
             names = [str(folder / pattern)]
-        for name in names[:MOST_FILES]:
+        for name in map(os.path.normpath, names[:MOST_FILES]):
             if os.path.realpath(name) in seen:
                 main.faults.append(
                     main.fault(place, f"{shown(name)} is included twice, or is this file", "include it once")
@@ -94,13 +91,6 @@ def _read_included(main: Source, place: Place, name: str, environ: Mapping[str, 
     if source.faults and source.data is None and not source.lines and source.faults[0].line == 0:
         problem = f"{shown(name)} {source.faults[0].problem}"
         source.faults = [main.fault(place, problem, "paths are relative to this file's folder")]
-    elif source.data is not None and not isinstance(source.data, dict):
-        source.faults.append(
-            source.fault(
-                (), f"{shown(source.data)} is not a map", "an included file has routes and upstreams"
-            )
-        )
-        source.data = None
     return source
 
 

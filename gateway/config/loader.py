@@ -69,6 +69,8 @@ class _Node:
     items: list["_Node"] = field(default_factory=list)
     keys: list[tuple[str, int]] = field(default_factory=list)
     open: bool = True  # not yet ended: an alias to it would contain itself
+    values: int = 1  # of it and all within it, aliases expanded
+    depth: int = 0  # of what is within it, aliases expanded
 
 
 class _Stop(Exception):
@@ -103,6 +105,10 @@ def parse(source: Source, content: bytes, variables: Variables) -> None:
             raise _Stop(1, "the file is larger than 16 MiB", "split it and use include")
         node = _compose(_text(content))
         _Builder(source, variables).build(node)
+        if not isinstance(source.data, dict):
+            raise _Stop(
+                node.line, f"{shown(source.data)} is not a map", "write key: value, and begin with version: 1"
+            )
     except _Stop as stop:
         source.data = None
         source.faults.append(ConfigFault(source.name, stop.line, "", stop.problem, stop.hint))
@@ -197,6 +203,12 @@ def _node(event: Any, anchors: dict[str, _Node]) -> _Node:
 def _end(node: _Node) -> None:
     """A map's children alternate key, value, key, value: told apart when it ends."""
     node.open = False
+    node.values += sum(child.values for child in node.items)
+    node.depth = 1 + max((child.depth for child in node.items), default=0)
+    if node.values > MOST_VALUES:
+        raise _Stop(node.line, f"aliases make this larger than {MOST_VALUES:,} values")
+    if node.depth > DEEPEST:
+        raise _Stop(node.line, f"aliases nest this deeper than {DEEPEST} levels")
     if node.kind != "map":
         return
     children, node.items = node.items, []
@@ -213,18 +225,12 @@ class _Builder:
     def __init__(self, source: Source, variables: Variables) -> None:
         self._source = source
         self._variables = variables
-        self._count = 0
 
     def build(self, root: _Node) -> None:
         self._source.lines[()] = root.line
-        self._source.data = self._value(root, (), root.line)
+        self._source.data = self._value(root, ())
 
-    def _value(self, node: _Node, path: Place, line: int) -> Any:
-        self._count += 1
-        if self._count > MOST_VALUES:
-            raise _Stop(line, f"aliases make this file larger than {MOST_VALUES:,} values")
-        if len(path) > DEEPEST:
-            raise _Stop(line, f"this is nested deeper than {DEEPEST} levels")
+    def _value(self, node: _Node, path: Place) -> Any:
         if node.kind == "map":
             return self._map(node, path)
         if node.kind == "list":
@@ -244,7 +250,7 @@ class _Builder:
                 )
                 continue
             self._source.lines[place] = line
-            made[key] = self._value(child, place, line)
+            made[key] = self._value(child, place)
         return made
 
     def _list(self, node: _Node, path: Place) -> list[Any]:
@@ -252,7 +258,7 @@ class _Builder:
         for index, child in enumerate(node.items):
             place = (*path, index)
             self._source.lines[place] = child.line
-            made.append(self._value(child, place, child.line))
+            made.append(self._value(child, place))
         return made
 
     def _scalar(self, node: _Node, path: Place) -> Any:

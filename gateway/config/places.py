@@ -2,9 +2,17 @@
 
 import re
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from gateway.config.schema_identity import AccessPass, Identity
-from gateway.model.paths import DOUBLE_ENCODING, EMPTY_SEGMENTS, ENCODED_SLASH, PARAMETERS, canonical
+from gateway.model.paths import (
+    DOUBLE_ENCODING,
+    EMPTY_SEGMENTS,
+    ENCODED_SLASH,
+    PARAMETERS,
+    Ambiguous,
+    canonical,
+)
 
 OPT_INS = {
     "encoded_slash": ENCODED_SLASH,
@@ -12,6 +20,7 @@ OPT_INS = {
     "double_encoding": DOUBLE_ENCODING,
     "empty_segments": EMPTY_SEGMENTS,
 }
+_AS_THEY_ARE = "/%{}*;:@!$&'()+,=~"
 _PARAM = re.compile(r"\{([^{}/]*)\}")
 
 
@@ -36,6 +45,28 @@ def _literal(part: str, opt_ins: int) -> str:
         return ""
     slash = "" if part.startswith("/") else "/"
     return canonical((slash + part).encode(), opt_ins | EMPTY_SEGMENTS).decode()[len(slash) :]
+
+
+def why_not(pattern: str, opt_ins: int, ambiguous: Ambiguous) -> str:
+    """What is wrong with the pattern's path, and what would let it through."""
+    if not pattern.isascii():
+        return f"write {quote(pattern, safe=_AS_THEY_ARE)}"
+    reason = ambiguous.reason[0].lower() + ambiguous.reason[1:].rstrip(".")
+    for name, bit in OPT_INS.items():
+        try:
+            spelled(pattern, opt_ins | bit)
+        except Ambiguous:
+            continue
+        return f"{reason}, or allow it with paths: {{{name}: true}}"
+    return reason
+
+
+def with_head(methods: list[str] | None) -> list[str]:
+    """GET brings HEAD: RFC 9110 section 9.3.2 has them answer alike. Empty for all methods."""
+    named = list(methods or ())
+    if "GET" in named and "HEAD" not in named:
+        named.insert(named.index("GET") + 1, "HEAD")
+    return named
 
 
 def normal(pattern: str) -> str:

@@ -167,8 +167,31 @@ class Document(Strict):
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of routes.yaml, for editors."""
     schema = Document.model_json_schema(by_alias=True, mode="validation")
+    _tidy(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
         "title": "Postern's routes.yaml",
     }
+
+
+_WORDS = {"ge": "minimum", "le": "maximum"}  # pydantic leaves these as they are behind a validator
+
+
+def _tidy(schema: Any, name: str = "") -> None:
+    """Bounds in JSON Schema's words, and no null where an empty value is a fault."""
+    if isinstance(schema, list):
+        for one in schema:
+            _tidy(one)
+    if not isinstance(schema, dict):
+        return
+    if schema.get("default", "") is None and name != "domain" and "anyOf" in schema:
+        del schema["default"]
+        schema["anyOf"] = [one for one in schema["anyOf"] if one != {"type": "null"}]
+        if len(schema["anyOf"]) == 1:
+            schema.update(schema.pop("anyOf")[0])
+    for word, right in _WORDS.items():
+        if isinstance(schema.get(word), int):
+            schema[right] = schema.pop(word)
+    for key, value in schema.items():
+        _tidy(value, key)

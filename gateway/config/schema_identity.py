@@ -1,9 +1,10 @@
 """The schema of identity and issuers: checked whole now, used as the identity service grows."""
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from gateway.config import durations
 from gateway.config.faults import NotRight, did_you_mean, listed, shown
@@ -18,6 +19,7 @@ from gateway.config.types import (
     Strict,
     Text,
     Ttl,
+    also,
     forms,
     header_name,
     many,
@@ -25,7 +27,6 @@ from gateway.config.types import (
     parsed,
     pattern,
     text,
-    wrong,
 )
 from gateway.model.headers import FRAMING, HOP_BY_HOP
 
@@ -169,13 +170,11 @@ class Compat(Strict):
     )
 
 
-def _limits(value: dict[str, Any]) -> dict[str, Any]:
-    for name in value:
-        if name not in LIMITED:
-            raise wrong(
-                f"unknown limit {shown(name)}", did_you_mean(name, LIMITED, f"known: {listed(LIMITED)}")
-            )
-    return value
+def _limited(value: Any) -> str:
+    name = text(value)
+    if name not in LIMITED:
+        raise NotRight("unknown limit", did_you_mean(name, LIMITED, f"known: {listed(LIMITED)}"))
+    return name
 
 
 def _rate(value: Any) -> tuple[int, int]:
@@ -192,16 +191,18 @@ def _header_set(value: Any) -> str:
     return str(value)
 
 
-def _claims(value: dict[str, str]) -> dict[str, str]:
-    for claim in value:
-        if claim not in CLAIMS:
-            raise wrong(
-                f"unknown claim {shown(claim)}", did_you_mean(claim, CLAIMS, f"known: {listed(CLAIMS)}")
-            )
-    names = [name.lower() for name in value.values()]
-    if len(set(names)) < len(names):
-        raise wrong("two claims share one header", "give each its own")
-    return value
+def _claim(value: Any) -> str:
+    claim = text(value)
+    if claim not in CLAIMS:
+        raise NotRight("unknown claim", did_you_mean(claim, CLAIMS, f"known: {listed(CLAIMS)}"))
+    return claim
+
+
+def _one_header_each(headers: dict[str, Any]) -> Iterator[tuple[str, NotRight]]:
+    seen: dict[str, str] = {}
+    for claim, name in headers.items():
+        if isinstance(name, str) and seen.setdefault(name.lower(), claim) != claim:
+            yield claim, NotRight(f"{seen[name.lower()]} and {claim} share one header", "give each its own")
 
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port")
@@ -221,19 +222,21 @@ def _identity_header(value: Any) -> str:
 IdentityHeaders = Annotated[
     Annotated[str, parsed(_header_set, enum=list(HEADER_SETS))]
     | Annotated[
-        dict[str, Annotated[str, parsed(_identity_header, type="string", title="header name")]],
-        AfterValidator(_claims),
+        dict[
+            Annotated[str, parsed(_claim, type="string")],
+            Annotated[str, parsed(_identity_header, type="string", title="header name")],
+        ],
+        also(_one_header_each),
     ],
     forms("text", "map"),
 ]
 
 
-def _providers(value: dict[str, Provider]) -> dict[str, Provider]:
-    for name, provider in value.items():
-        if name not in PRESETS and provider.issuer is None:
+def _known_issuers(providers: dict[str, Any]) -> Iterator[tuple[str, NotRight]]:
+    for name, provider in providers.items():
+        if name not in PRESETS and isinstance(provider, dict) and "issuer" not in provider:
             near = did_you_mean(name, PRESETS, f"add issuer, or use a preset: {listed(PRESETS)}")
-            raise wrong(f"provider {shown(name)} has no issuer", near)
-    return value
+            yield name, NotRight("this provider has no issuer", near)
 
 
 def _link_address(value: Any) -> str:
@@ -281,11 +284,11 @@ class Identity(Strict):
     email_domains: Annotated[list[Text], many(0)] = Field(
         default=[], description="only these may register; empty: all"
     )
-    limits: Annotated[dict[str, AuthRate], AfterValidator(_limits)] = Field(
+    limits: dict[Annotated[str, parsed(_limited, type="string")], AuthRate] = Field(
         default={}, description="per address: login, register, refresh, mail; per account: mail_account"
     )  # fmt: skip
     magic: Magic = Field(default=Magic(), description="mailed links")
-    providers: Annotated[dict[Label, Provider], AfterValidator(_providers)] = Field(
+    providers: Annotated[dict[Label, Provider], also(_known_issuers)] = Field(
         default={}, description="social sign-in, OIDC"
     )
     link_by_email: Bool = Field(

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import BeforeValidator, Field, ValidationInfo
 
 from gateway.config import durations
 from gateway.config.faults import NotRight, did_you_mean, shown
@@ -19,6 +19,7 @@ from gateway.config.types import (
     Lasting,
     Strict,
     Text,
+    also,
     forms,
     header_name,
     many,
@@ -172,11 +173,11 @@ Rate = Annotated[str, parsed(_rate, type="string", title="rate")]
 Rates = Annotated[list[Rate], many()]
 
 
-def _by_role(value: dict[str, Any]) -> dict[str, Any]:
-    for key in value:
-        if key != "default" and not re.fullmatch(r"role:[^\s]+", key):
-            raise wrong(f"{shown(key)} is not default or role:NAME", did_you_mean(key, ("default",)))
-    return value
+def _role_key(value: Any) -> str:
+    key = text(value)
+    if key != "default" and not re.fullmatch(r"role:[^\s]+", key):
+        raise NotRight(f"{shown(key)} is not default or role:NAME", did_you_mean(key, ("default",)))
+    return key
 
 
 RateKey = Annotated[
@@ -191,7 +192,7 @@ RateKey = Annotated[
 class RateRule(Strict):
     name: Label | None = Field(default=None, description="rules of one name are one count")
     limit: Annotated[
-        Rates | Annotated[dict[str, Rates], AfterValidator(_by_role)],
+        Rates | dict[Annotated[str, parsed(_role_key, type="string")], Rates],
         forms("items", "map"),
     ] = Field(description="100/minute, several, or by role: {default: …, 'role:pro': …}")
     key: Annotated[list[RateKey], many()] | None = Field(
@@ -229,7 +230,7 @@ class Plugin(Strict):
     settings: dict[str, Any] = Field(default={}, description="its own settings")
 
 
-Headers = Annotated[dict[FreeHeader, HeaderValue], AfterValidator(unique_names)]
+Headers = Annotated[dict[FreeHeader, HeaderValue], also(unique_names)]
 
 
 class HeaderChanges(Strict):

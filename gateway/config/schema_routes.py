@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from gateway.config.faults import NotRight, did_you_mean, shown
 from gateway.config.schema_policies import Headers, Policies
@@ -18,6 +18,7 @@ from gateway.config.types import (
     Strict,
     Text,
     UpstreamName,
+    also,
     many,
     one_of,
     parsed,
@@ -63,7 +64,7 @@ class Match(Strict):
     host: Annotated[list[HostPattern], many()] | None = Field(
         default=None, description="api.example.com, *.example.com; default: any"
     )
-    headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(unique_names)] | None = Field(
+    headers: Annotated[dict[HeaderName, HeaderValue], also(unique_names)] | None = Field(
         default=None, description="headers that must have exactly these values"
     )
 

@@ -125,7 +125,7 @@ def _servers(value: list[Any]) -> list[Any]:
 
 
 class Upstream(Strict):
-    servers: Annotated[list[AnyServer], many(), AfterValidator(_servers)] = Field(
+    servers: Annotated[list[AnyServer], many(unique=False), AfterValidator(_servers)] = Field(
         description="URLs, or {url: URL, weight: N}"
     )
     balance: Annotated[str, one_of("round_robin", "least_requests", "hash_user", "hash_ip")] = Field(

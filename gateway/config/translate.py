@@ -41,6 +41,10 @@ def _fault(source: Source, path: Place, around: Any, detail: ErrorDetails, conte
         missing = str(detail["loc"][-1])
         return source.fault((*path, missing), "this is missing", "add it")
     if kind == "extra_forbidden":
+        if path[-1] == "<<":
+            return source.fault(
+                path, "merge keys are not YAML 1.2", "use an alias for a whole value, or defaults"
+            )
         known = context.known.get(id(around), [])
         hint = did_you_mean(str(path[-1]), known, f"known: {listed(known)}" if known else "remove it")
         return source.fault(path, "unknown key", hint)

@@ -1,7 +1,7 @@
 """The kinds of values in routes.yaml: each checks one scalar and says what would be right."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Union, get_args
 
 from pydantic import (
@@ -12,11 +12,13 @@ from pydantic import (
     Discriminator,
     PlainValidator,
     Tag,
+    ValidationError,
     ValidationInfo,
     WithJsonSchema,
+    WrapValidator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from gateway.config import durations
 from gateway.config.faults import NotRight, did_you_mean, listed, shown
@@ -62,9 +64,18 @@ def parsed(parse: Callable[[Any], Any], **schema: Any) -> Any:
         try:
             return parse(value)
         except NotRight as fault:
-            raise wrong(fault.problem, fault.hint) from None
+            raise _discreet(value, fault) from None
 
     return _Annotations(PlainValidator(check), WithJsonSchema(schema))
+
+
+def _discreet(value: Any, fault: NotRight) -> PydanticCustomError:
+    """What came from a variable or a file may be secret, so a fault shows nothing of it."""
+    if not isinstance(value, Filled):
+        return wrong(fault.problem, fault.hint)
+    problem = fault.problem if shown(value) in fault.problem else f"{shown(value)} is not right here"
+    hint = fault.hint if not fault.hint.startswith("did you mean") else "look at what the variable holds"
+    return wrong(problem, hint)
 
 
 class _Annotations:
@@ -170,17 +181,17 @@ def one_of(*words: str) -> Any:
         word = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
         if word in words:
             return str(word)
-        hint = did_you_mean(word, words) if word else ""
+        hint = did_you_mean(word, words) if word and isinstance(value, str) else ""
         if isinstance(value, bool) and "off" in words:
             hint = "did you mean off?"
-        raise NotRight(f"{shown(value)} is not one of {listed(words)}", hint)
+        raise NotRight(f"{shown(value)} is not {'one of ' if len(words) > 1 else ''}{listed(words)}", hint)
 
     numbers = [int(word) for word in words if word.isdigit()]
     return parsed(parse, enum=[*words, *numbers])
 
 
 # One or many, short form or long.
-def many(least: int = 1) -> Any:
+def many(least: int = 1, unique: bool = True) -> Any:
     """Annotation of a list that may be written as its only item."""
 
     def as_list(value: Any) -> Any:
@@ -188,9 +199,9 @@ def many(least: int = 1) -> Any:
 
     def checked(value: list[Any]) -> list[Any]:
         if len(value) < least:
-            raise wrong("the list is empty", "name at least one, or leave the key out")
+            raise wrong("the list is empty", "name at least one")
         seen: set[str] = set()
-        for one in value:
+        for one in value if unique else ():
             if str(one) in seen:
                 raise wrong(f"{shown(str(one))} is listed twice", "keep one")
             seen.add(str(one))
@@ -212,7 +223,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "list": (list,),
     "truth": (bool, str),
     "items": (str, list),
-    "map": (dict,),
+    "map": (dict, BaseModel),
 }
 
 
@@ -237,8 +248,9 @@ class _Forms:
         return handler.generate_schema(Annotated[union, Discriminator(self._kind)])
 
     def _kind(self, value: Any) -> str:
-        kinds = [kind for kind in self._kinds if isinstance(value, _KINDS[kind])]
-        return f"<{kinds[0] if kinds else self._kinds[-1]}>"
+        right = [kind for kind in self._kinds if isinstance(value, _KINDS[kind])]
+        nearest = self._kinds[-1] if isinstance(value, (list, dict)) else self._kinds[0]
+        return f"<{right[0] if right else nearest}>"
 
 
 # Names.
@@ -305,13 +317,39 @@ FreeHeader = Annotated[str, parsed(free_header, type="string", title="header nam
 HeaderValue = Annotated[str, parsed(header_value, type="string")]
 
 
-def unique_names(value: dict[str, Any]) -> dict[str, Any]:
+def also(check: Callable[[dict[str, Any]], Iterator[tuple[str, NotRight]]]) -> Any:
+    """Annotation of a map with faults of its own beside those of its values; `check` yields key and fault."""
+
+    def wrap(value: Any, handler: Any) -> Any:
+        found = [
+            InitErrorDetails(type=wrong(fault.problem, fault.hint), loc=(key,), input=value[key])
+            for key, fault in (check(value) if isinstance(value, dict) else ())
+        ]
+        try:
+            result = handler(value)
+        except ValidationError as error:
+            found += [_again(detail) for detail in error.errors(include_url=False)]
+        if found:
+            raise ValidationError.from_exception_data("map", found)
+        return result
+
+    return WrapValidator(wrap)
+
+
+def _again(detail: ErrorDetails) -> InitErrorDetails:
+    """A fault that was caught, to be raised once more."""
+    ctx = detail.get("ctx", {})
+    kind = wrong(ctx["problem"], ctx["hint"]) if detail["type"] == "postern" else detail["type"]
+    return InitErrorDetails(type=kind, loc=detail["loc"], input=detail["input"], ctx=ctx)
+
+
+def unique_names(headers: dict[str, Any]) -> Iterator[tuple[str, NotRight]]:
+    """Header names are equal in any case."""
     seen: dict[str, str] = {}
-    for name in value:
-        if name.lower() in seen:
-            raise wrong(f"{seen[name.lower()]} and {name} are one header", "keep one of them")
-        seen[name.lower()] = name
-    return value
+    for name in headers:
+        first = seen.setdefault(name.lower(), name)
+        if first != name:
+            yield name, NotRight(f"{first} and {name} are one header", "keep one of them")
 
 
 def pattern(regex: str, what: str, hint: str = "") -> Any:

@@ -81,7 +81,9 @@ Address = Annotated[Listen, parsed(listen, type="string", title="address")]
 def server(value: Any) -> Server:
     """`http://host:port`, `https://host:port` or `unix:PATH`."""
     wrong_url = "write http://host:port, https://host:port or unix:PATH"
-    whole = text(value, "the URL of a server")
+    if not isinstance(value, str):
+        raise NotRight(f"{shown(value)} is not the URL of a server", wrong_url)
+    whole = str(value)
     if whole.startswith("unix:"):
         return Server(whole, path=unix_path(whole[5:], value))
     try:
