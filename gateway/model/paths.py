@@ -33,6 +33,8 @@ _HEX_DIGITS = "0123456789ABCDEFabcdef"
 _DECODED = {f"%{a}{b}".encode(): bytes([int(a + b, 16)]) for a in _HEX_DIGITS for b in _HEX_DIGITS}
 _SPELLED = {pair: byte if byte[0] in _UNRESERVED else pair.upper() for pair, byte in _DECODED.items()}
 _SPELLED |= {bytes([byte]): b"%%%02X" % byte for byte in _UNWISE}
+# Reserved characters that may stand bare in a segment. RFC 3986 section 2.2 calls the two spellings different.
+_BARE = {b"%%%02X" % byte: bytes([byte]) for byte in b"!$&'()*+,;=:@"}
 
 
 class Ambiguous(ValueError):
@@ -118,19 +120,32 @@ def _decoded_to_the_end(text: bytes) -> bytes:
     return bytes(out)
 
 
+def compared(path: bytes) -> bytes:
+    """How a canonical path is compared with patterns: two are equal exactly if they decode to the same.
+
+    What is forwarded keeps the client's spelling of "@" and "%40". But servers decode both to one place, so
+    the rules for that place must meet both.
+    """
+    return _pair(_bare, path) if b"%" in path else path
+
+
+def _bare(found: re.Match[bytes]) -> bytes:
+    return _BARE.get(found[0], found[0])
+
+
 def strip_prefix(path: bytes, prefix: bytes) -> bytes:
     """The canonical `path` without its leading segments `prefix`; unchanged when it has other ones.
 
     The result begins with exactly one slash: "//evil" and "@evil" would be a host to some parsers.
     """
     prefix = prefix.rstrip(b"/")
-    if not prefix or not path.startswith(prefix):
+    if not prefix:
         return path
-    rest = path[len(prefix) :]
-    if not rest:
-        return b"/"
-    if rest[:1] != b"/":
+    segments = path.split(b"/")
+    own = prefix.count(b"/") + 1
+    if compared(b"/".join(segments[:own])) != compared(prefix):
         return path
+    rest = b"/" + b"/".join(segments[own:])
     if rest[:2] == b"//":
         raise Ambiguous("The path has an empty segment (//) where the route's prefix ends.")
     return rest

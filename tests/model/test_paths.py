@@ -15,6 +15,7 @@ from gateway.model.paths import (
     PARAMETERS,
     Ambiguous,
     canonical,
+    compared,
     strip_prefix,
 )
 
@@ -290,6 +291,32 @@ def test_a_segment_that_is_well_encoded_once_is_data(name: str) -> None:
         assert unquote_to_bytes(canonical(f"/{pairs}".encode())) == f"/{name}".encode()
 
 
+# ---- comparing
+
+
+@pytest.mark.parametrize(
+    ("path", "as_compared"),
+    [
+        (b"/@admin/v1:run", b"/@admin/v1:run"),
+        (b"/%40admin/v1%3Arun", b"/@admin/v1:run"),
+        (b"/%21%24%26%27%28%29%2A%2B%2C%3B%3D", b"/!$&'()*+,;="),
+        (b"/caf%C3%A9/%25/%5B%22%20", b"/caf%C3%A9/%25/%5B%22%20"),
+        (b"/a%2F%3F%23b", b"/a%2F%3F%23b"),
+    ],
+)
+def test_t03_a_rule_meets_both_spellings_of_a_character(path: bytes, as_compared: bytes) -> None:
+    assert compared(path) == as_compared
+
+
+@given(nasty, nasty)
+@example(b"/%40", b"/@")
+@example(b"/%2540", b"/%40")
+def test_two_paths_are_compared_equal_exactly_if_they_decode_to_the_same(left: bytes, right: bytes) -> None:
+    a, b = (spelling_or_none(path, DOUBLE_ENCODING) for path in (left, right))
+    if a is not None and b is not None:
+        assert (compared(a) == compared(b)) == (unquote_to_bytes(a) == unquote_to_bytes(b))
+
+
 # ---- rewriting
 
 
@@ -309,6 +336,11 @@ def test_a_segment_that_is_well_encoded_once_is_data(name: str) -> None:
         (b"/api@evil/", b"/api", b"/api@evil/"),
         (b"/api.evil.com/", b"/api", b"/api.evil.com/"),
         (b"/api/@evil/", b"/api", b"/@evil/"),
+        (b"/%40me/x%40y", b"/@me", b"/x%40y"),
+        (b"/v1%3Arun/a", b"/v1:run/", b"/a"),
+        (b"/a/b/c", b"/a/b", b"/c"),
+        (b"/a/bc", b"/a/b", b"/a/bc"),
+        (b"/a", b"/a/b", b"/a"),
     ],
 )
 def test_t05_a_prefix_is_stripped_at_a_segment_only(path: bytes, prefix: bytes, rest: bytes) -> None:
