@@ -33,7 +33,7 @@ _HEX_DIGITS = "0123456789ABCDEFabcdef"
 _DECODED = {f"%{a}{b}".encode(): bytes([int(a + b, 16)]) for a in _HEX_DIGITS for b in _HEX_DIGITS}
 _SPELLED = {pair: byte if byte[0] in _UNRESERVED else pair.upper() for pair, byte in _DECODED.items()}
 _SPELLED |= {bytes([byte]): b"%%%02X" % byte for byte in _UNWISE}
-# Reserved characters that may stand bare in a segment. RFC 3986 section 2.2 calls the two spellings different.
+# Reserved characters that may stand bare in a segment; RFC 3986 section 2.2: their two spellings differ.
 _BARE = {b"%%%02X" % byte: bytes([byte]) for byte in b"!$&'()*+,;=:@"}
 
 
