@@ -126,9 +126,19 @@ def test_a_request_is_sent_twice_at_most(world: World) -> None:
 def test_a_client_that_leaves_ends_its_reply_upstream(world: World) -> None:
     head = b"HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\n\r\n"
     world.upstream.reply(scripts.raw(head, b"5\r\nhello\r\n", then="wait"), b"/app/x")
+    client = world.client().send(request("/app/x"))
+    assert client.head().status == 200
+    (seen,) = world.upstream.wait_for(1)
+    client.abort()
+    assert world.upstream.wait_closed(seen.connection, 4)
+
+
+def test_a_client_that_closes_ends_its_stream_upstream(world: World) -> None:
+    """A close looks like a half-close until something is written to it; then the stream ends."""
+    head = b"HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\n\r\n"
+    world.upstream.reply(scripts.endless(head, b"5\r\nhello\r\n"), b"/app/x")
     with world.client() as client:
-        client.send(request("/app/x"))
-        assert client.head().status == 200
+        assert client.send(request("/app/x")).head().status == 200
         (seen,) = world.upstream.wait_for(1)
     assert world.upstream.wait_closed(seen.connection, 4)
 
