@@ -19,6 +19,8 @@ defaults: {policies: {authenticate: none}}
 routes:
   - {name: app, match: {path: /app/**}, upstream: app, policies: {body_limit: 1GiB}}
   - {name: small, match: {path: /small}, upstream: app, policies: {body_limit: 1KiB}}
+  - {name: guarded, match: {path: /guarded}, upstream: app, policies: {authenticate: required}}
+  - {name: answered, match: {path: /answered}, answer: {status: 200, body: from the gateway}}
 """
 MEMORY = 24 * 1024 * 1024  # what a flood may cost: far less than what it sends
 
@@ -46,6 +48,18 @@ def drip(client: Client, pieces: list[bytes]) -> None:
         if not client.is_open():
             return
         time.sleep(0.05)
+
+
+def send_until_full(client: Client, data: bytes, most: int) -> int:
+    """Send the same again and again until the gateway takes no more for a while; the bytes it took."""
+    client.sock.settimeout(0.5)
+    sent = 0
+    try:
+        while sent < most:
+            sent += client.sock.send(data)
+    except OSError:  # also its timeout
+        pass
+    return sent
 
 
 def test_T36_a_slow_head_is_cut_off(strict: World) -> None:
@@ -179,17 +193,48 @@ def test_T36_pipelined_requests_behind_a_slow_one_wait_as_bytes(strict: World) -
     strict.upstream.reply(scripts.gated(b"", gate, scripts.message(200, b"late")), b"/app/slow")
     before = strict.gateway.memory()
     with strict.client() as client:
-        client.sock.settimeout(0.5)
-        flood = request("/app/next", b"X: " + b"a" * 4000) * 16
         client.send(request("/app/slow"))
-        sent = 0
-        try:
-            while sent < 64 * 1024 * 1024:
-                sent += client.sock.send(flood)
-        except TimeoutError:
-            pass
+        sent = send_until_full(client, request("/app/next", b"X: " + b"a" * 4000) * 16, 64 * 1024 * 1024)
         assert sent < 64 * 1024 * 1024, "the gateway never stopped reading"
         strict.serves()
+        assert strict.gateway.memory() - before < MEMORY
+        gate.set()
+
+
+@pytest.mark.parametrize("target", ["/answered", "/nowhere", "/guarded", "/app/x"])
+def test_T36_replies_that_nobody_reads_are_not_made_without_end(strict: World, target: str) -> None:
+    before = strict.gateway.memory()
+    with Client(strict.port, receive_buffer=4096) as client:
+        sent = send_until_full(client, request(target) * 200, 32 * 1024 * 1024)
+        assert sent < 32 * 1024 * 1024, "the gateway never stopped reading"
+        strict.serves()
+        assert strict.gateway.memory() - before < MEMORY
+
+
+def test_T36_empty_lines_without_end_hold_up_nobody(world: World) -> None:
+    with world.client() as client:
+        sender = threading.Thread(target=send_until_full, args=(client, b"\r\n" * 131_072, 1 << 26))
+        sender.start()
+        for _ in range(10):
+            world.serves()
+        sender.join(20)
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_T36_a_tunnel_holds_little_for_who_does_not_read(strict: World, direction: str) -> None:
+    piece, most = b"x" * 65536, 64 * 1024 * 1024
+    head = b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    gate = threading.Event()
+    up = scripts.gated(head, gate, b"") if direction == "up" else scripts.endless(head, piece, most)
+    strict.upstream.reply(up, b"/app/ws")
+    before = strict.gateway.memory()
+    with Client(strict.port, receive_buffer=8192) as client:
+        client.send(request("/app/ws", b"Connection: Upgrade", b"Upgrade: websocket"))
+        assert client.head().status == 101
+        if direction == "up":
+            assert send_until_full(client, piece, most) < most
+        for _ in range(20):
+            strict.serves()
         assert strict.gateway.memory() - before < MEMORY
         gate.set()
 
