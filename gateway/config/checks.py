@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.config.checks_policies import cors_faults, policy_faults
 from gateway.config.faults import ConfigFault, did_you_mean, listed, shown
-from gateway.config.loader import Place, Source
+from gateway.config.loader import Place, Source, at
 from gateway.config.merge import merged_maps
 from gateway.config.places import (
     OPT_INS,
@@ -16,12 +17,10 @@ from gateway.config.places import (
     spelled,
     why_not,
     with_head,
-    without_params,
 )
-from gateway.config.schema_policies import LATER
 from gateway.config.schema_routes import Route
 from gateway.config.variables import Filled
-from gateway.model.paths import Ambiguous, canonical
+from gateway.model.paths import Ambiguous
 
 GOALS = ("upstream", "answer", "redirect")
 _MAY_BE_NULL = {("identity", "cookie", "domain")}
@@ -44,12 +43,13 @@ class Raw:
         return value if isinstance(value, str) else None
 
 
-def at(data: Any, *keys: str) -> Any:
-    for key in keys:
-        if not isinstance(data, dict):
-            return None
-        data = data.get(key)
-    return data
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a route is judged by besides itself."""
+
+    built_in: list[tuple[str, str]]
+    identity_names: frozenset[bytes]  # configured ones, folded
+    default_cors: Any
 
 
 def raw_routes(sources: list[Source]) -> list[Raw]:
@@ -100,21 +100,22 @@ def _repeated(
         first[key] = f"{source.name}:{source.line(path)}"
 
 
-def route_faults(raw: Raw, built_in: list[tuple[str, str]], default_cors: Any) -> Iterator[ConfigFault]:
+def route_faults(raw: Raw, whole: Whole) -> Iterator[ConfigFault]:
     """The faults of one route that involve more than one of its keys."""
     yield from _goal(raw)
-    yield from _path(raw, built_in)
+    yield from _path(raw, whole.built_in)
     yield from _rewrite(raw)
     if at(raw.data, "answer", "status") in (204, 304) and at(raw.data, "answer", "body"):
         yield raw.fault(
             ("answer", "body"), "an answer of this status has no body", "remove body, or choose 200"
         )
     policies = raw.data.get("policies")
-    yield from policy_faults(raw.source, (*raw.path, "policies"), policies)
+    yield from policy_faults(raw.source, (*raw.path, "policies"), policies, whole.identity_names)
     cors = at(policies, "cors")
     if isinstance(cors, dict):
-        whole = merged_maps(default_cors, cors) if isinstance(default_cors, dict) else cors
-        yield from cors_faults(raw.source, (*raw.path, "policies", "cors"), whole)
+        default = whole.default_cors
+        effective = merged_maps(default, cors) if isinstance(default, dict) else cors
+        yield from cors_faults(raw.source, (*raw.path, "policies", "cors"), effective)
 
 
 def _goal(raw: Raw) -> Iterator[ConfigFault]:
@@ -167,42 +168,36 @@ def _rewrite(raw: Raw) -> Iterator[ConfigFault]:
     rewrite = raw.data.get("rewrite")
     if not isinstance(rewrite, dict):
         return
-    if len([key for key in ("strip_prefix", "path") if key in rewrite]) != 1 and not set(rewrite) - {
-        "strip_prefix",
-        "path",
-    }:
+    given = [key for key in ("strip_prefix", "path") if key in rewrite]
+    if len(given) != 1 and len(given) == len(rewrite):
         yield raw.fault(("rewrite",), "a rewrite needs exactly one of strip_prefix and path", "keep one")
     pattern = raw.text("match", "path") or ""
-    for key in ("strip_prefix", "path"):
+    for key in given:
         value = raw.text("rewrite", key)
         if value is None:
             continue
-        problem, hint = (
-            _not_canonical(value, opt_ins(raw.data)) if value else ("this is empty", "write a path")
-        )
-        if not problem and key == "strip_prefix":
-            problem, hint = _not_a_prefix(value, pattern)
-        elif not problem:
-            problem, hint = _unknown_params(value, pattern)
+        problem, hint = _not_a_path(value, opt_ins(raw.data))
+        if not problem:
+            problem, hint = (_not_a_prefix if key == "strip_prefix" else _not_a_template)(value, pattern)
         if problem:
-            yield raw.fault(("rewrite", key), problem, hint)
+            yield raw.fault(("rewrite", key), problem, "" if isinstance(value, Filled) else hint)
 
 
-def _not_canonical(path: str, allowed: int) -> tuple[str, str]:
-    if "*" in path or "?" in path or "#" in path:
+def _not_a_path(path: str, allowed: int) -> tuple[str, str]:
+    if "*" in path.removesuffix("/**") or "?" in path or "#" in path:
         return f"{shown(path)} has a *, ? or #", "write a path, with {name}s of the match where needed"
+    if not path.startswith("/"):
+        return f"{shown(path)} does not begin with a slash", f"did you mean {shown('/' + path)}?"
     try:
-        given = without_params(path).encode()
-        if not path.startswith("/"):
-            return f"{shown(path)} does not begin with a slash", f"did you mean {shown('/' + path)}?"
-        if canonical(given, allowed) != given:
-            return f"{shown(path)} is not canonical", f"write {spelled(path, allowed)}"
+        right = spelled(path, allowed)
     except Ambiguous as ambiguous:
         return f"{shown(path)} is not canonical", why_not(path, allowed, ambiguous)
-    return "", ""
+    return ("", "") if right == path else (f"{shown(path)} is not canonical", f"write {right}")
 
 
 def _not_a_prefix(prefix: str, pattern: str) -> tuple[str, str]:
+    if "{" in prefix or "*" in prefix:
+        return f"{shown(prefix)} has a name or a *", "only literal segments can be left out"
     literal = pattern.removesuffix("/**").partition("/{")[0]
     if pattern and not f"{literal}/".startswith(f"{normal(prefix)}/".replace("//", "/")):
         return (
@@ -212,48 +207,24 @@ def _not_a_prefix(prefix: str, pattern: str) -> tuple[str, str]:
     return "", ""
 
 
-def _unknown_params(path: str, pattern: str) -> tuple[str, str]:
+def _not_a_template(path: str, pattern: str) -> tuple[str, str]:
+    """Segments are literal or a {name} of the match; a final /** stands for that of the match."""
     known = params(pattern)
-    for name in params(path):
-        if pattern and name not in known:
-            hint = did_you_mean(
-                name, known, f"the match has {listed(known)}" if known else "the match has none"
-            )
-            return f"{{{name}}} is not in the match", hint
-    return "", ""
-
-
-def policy_faults(source: Source, path: Place, policies: Any) -> Iterator[ConfigFault]:
-    """Policies that come with later versions, and headers told two things."""
-    if not isinstance(policies, dict):
-        return
-    for name in LATER:
-        if policies.get(name) not in (None, "none"):
-            yield source.fault((*path, name), "not available in this version yet", "remove it for now")
-    for name in ("request_headers", "response_headers"):
-        removed = at(policies, name, "remove")
-        chosen = at(policies, name, "set")
-        if not isinstance(removed, list) or not isinstance(chosen, dict):
+    for segment in path.split("/"):
+        name = segment.removeprefix("{").removesuffix("}")
+        if segment == f"{{{name}}}" and name in known:
             continue
-        names = {one.lower() for one in removed if isinstance(one, str)}
-        for header in chosen:
-            if header.lower() in names:
-                yield source.fault(
-                    (*path, name, "set", header), "this header is also in remove", "keep one; set replaces"
-                )
-
-
-def cors_faults(source: Source, path: Place, cors: dict[str, Any]) -> Iterator[ConfigFault]:
-    """Of the settings as merged."""
-    origins = cors.get("origins")
-    listed_origins = origins if isinstance(origins, list) else [origins]
-    if origins is None:
-        yield source.fault(path, "cors needs origins", "write origins: [https://app.example.com]")
-    elif "*" in listed_origins and len(listed_origins) > 1:
-        yield source.fault((*path, "origins"), '"*" is every origin', "name no other beside it")
-    elif "*" in listed_origins and cors.get("credentials") in (True, "true"):
-        problem = '"*" with credentials would let every page act as its visitor'
-        yield source.fault((*path, "credentials"), problem, "name the origins, or leave credentials out")
+        if segment == f"{{{name}}}" and pattern:
+            hint = did_you_mean(name, known, f"it has {listed(known)}" if known else "it has none")
+            return f"{segment} is not in the match", hint
+        if "{" in segment or "}" in segment:
+            return f"{shown(segment)} is not a segment", "{name} stands for one whole segment"
+    if path.endswith("/**") and not pattern.endswith("/**"):
+        return (
+            f"{shown(path)} ends with /**, and the match does not",
+            "leave it out, or add it there",
+        )
+    return "", ""
 
 
 def ties(routes: list[tuple[Raw, Route]]) -> Iterator[ConfigFault]:

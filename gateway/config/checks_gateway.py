@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.config import durations
-from gateway.config.checks import at, cors_faults, policy_faults
+from gateway.config.checks_policies import cors_faults, policy_faults
 from gateway.config.faults import ConfigFault, NotRight, shown
-from gateway.config.loader import Source
+from gateway.config.loader import Source, at
 from gateway.config.schema import Drain
 from gateway.config.types_net import listen
 
 
-def gateway_faults(source: Source, port: int) -> Iterator[ConfigFault]:
+def gateway_faults(source: Source, port: int, identity_names: frozenset[bytes]) -> Iterator[ConfigFault]:
     """Of the main file."""
     data = source.data
     yield from _addresses(source, port)
@@ -29,10 +29,19 @@ def gateway_faults(source: Source, port: int) -> Iterator[ConfigFault]:
     if at(data, "identity", "connect"):
         yield source.fault(("identity", "connect"), "not available in this version yet", "remove it for now")
     policies = at(data, "defaults", "policies")
-    yield from policy_faults(source, ("defaults", "policies"), policies)
+    yield from policy_faults(source, ("defaults", "policies"), policies, identity_names)
 
 
 _DRAIN = {"delay": Drain().delay, "timeout": Drain().timeout}
+
+
+def identity_faults(source: Source, built_in: list[tuple[str, str]]) -> Iterator[ConfigFault]:
+    """Built-in routes at one place."""
+    owner: dict[str, str] = {}
+    for name, pattern in built_in:
+        if owner.setdefault(pattern, name) != name:
+            path = ("identity", "compat" if name == "identity:accesspass" else "prefix")
+            yield source.fault(path, f"two built-in routes are at {pattern}", "choose another prefix")
 
 
 def default_cors_faults(source: Source, used: bool) -> Iterator[ConfigFault]:

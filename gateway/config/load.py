@@ -11,10 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.config import checks, checks_gateway
 from gateway.config.faults import ConfigFault, ConfigFaults, shown
-from gateway.config.loader import Place, Source, read_source
+from gateway.config.loader import Place, Source, at, read_source
 from gateway.config.places import built_in
 from gateway.config.schema import Document, Included
-from gateway.config.schema_identity import EDGE_KEYS, Identity
+from gateway.config.schema_identity import EDGE_KEYS, Identity, identity_names
 from gateway.config.schema_routes import Route
 from gateway.config.settings import Settings, read_settings
 from gateway.config.translate import faults_of
@@ -124,31 +124,34 @@ def _check_all(sources: list[Source], settings: Settings) -> tuple[Checked | Non
         if source.data is not None
     ]
     faults += checks.repeated_names(sources)
-    faults += checks_gateway.gateway_faults(main, settings.port)
+    identity = document.identity if document else _identity(main, context)
+    whole = checks.Whole(
+        list(built_in(identity)), identity_names(identity), at(main.data, "defaults", "policies", "cors")
+    )
+    faults += checks_gateway.gateway_faults(main, settings.port, whole.identity_names)
+    faults += checks_gateway.identity_faults(main, whole.built_in)
     for source in sources:
         faults += checks_gateway.upstream_faults(source)
     raws = checks.raw_routes(sources)
-    default_cors = checks.at(main.data, "defaults", "policies", "cors")
-    places = list(built_in(document.identity if document else _identity(main, context)))
     for raw in raws:
-        faults += checks.route_faults(raw, places, default_cors)
-    plain = any(checks.at(raw.data, "policies", "cors") is None for raw in raws)
+        faults += checks.route_faults(raw, whole)
+    plain = any(at(raw.data, "policies", "cors") is None for raw in raws)
     faults += checks_gateway.default_cors_faults(main, plain)
-    whole = [(source, model) for source, model in included if model is not None]
-    if document is None or len(whole) < len(included):
+    models = [(source, model) for source, model in included if model is not None]
+    if document is None or len(models) < len(included):
         faults += checks.ties(_valid_routes(raws, context))
         return None, faults
-    routes = document.routes + [route for _, model in whole for route in model.routes]
+    routes = document.routes + [route for _, model in models for route in model.routes]
     faults += checks.ties(list(zip(raws, routes, strict=True)))
     if faults:
         return None, faults
     files = [name for source in sources for name in source.files]
-    return Checked(document, main, whole, settings, list(dict.fromkeys(files))), []
+    return Checked(document, main, models, settings, list(dict.fromkeys(files))), []
 
 
 def _context(sources: list[Source]) -> Context:
     def names(key: str) -> list[str]:
-        found = [checks.at(source.data, key) for source in sources]
+        found = [at(source.data, key) for source in sources]
         return [name for names in found if isinstance(names, dict) for name in names]
 
     routes = [name for raw in checks.raw_routes(sources) if (name := raw.text("name")) is not None]

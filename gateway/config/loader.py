@@ -60,6 +60,15 @@ def dotted(path: Place) -> str:
     return text
 
 
+def at(data: Any, *keys: str) -> Any:
+    """The value at these keys of maps, or None."""
+    for key in keys:
+        if not isinstance(data, dict):
+            return None
+        data = data.get(key)
+    return data
+
+
 @dataclass(slots=True)
 class _Node:
     kind: str  # scalar, list, map

@@ -12,6 +12,7 @@ from gateway.model.paths import (
     PARAMETERS,
     Ambiguous,
     canonical,
+    compared,
 )
 
 OPT_INS = {
@@ -76,7 +77,10 @@ def normal(pattern: str) -> str:
 
 def shape(pattern: str) -> str:
     """Patterns of one shape match the same paths."""
-    return _PARAM.sub("{}", normal(pattern))
+    rest = "/**" if pattern.endswith("/**") else ""
+    body = _PARAM.sub("{}", normal(pattern.removesuffix("/**")))
+    # A literal * can only come from %2A, and must not look like the end of a pattern.
+    return compared(body.encode()).decode().replace("*", "%2A").rstrip("/") + rest or "/"
 
 
 def built_in(identity: Identity) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ from gateway.config.types import (
     pattern,
     text,
 )
-from gateway.model.headers import FRAMING, HOP_BY_HOP
+from gateway.model.headers import FRAMING, HOP_BY_HOP, folded
 
 CLAIMS = (
     "user_id", "name", "email", "email_verified", "roles", "permissions", "session", "level", "methods",
@@ -335,3 +335,9 @@ class Issuer(Strict):
     roles: dict[str, Text] = Field(
         default={}, description="its groups to roles here; nothing else becomes a role"
     )
+
+
+def identity_names(identity: Identity) -> frozenset[bytes]:
+    """The header names that carry identities by this configuration, in the one form of all spellings."""
+    headers = HEADER_SETS[identity.headers] if isinstance(identity.headers, str) else identity.headers
+    return frozenset(folded(name.encode()) for name in headers.values())

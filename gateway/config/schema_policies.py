@@ -10,7 +10,6 @@ from gateway.config.faults import NotRight, did_you_mean, shown
 from gateway.config.types import (
     Bool,
     Context,
-    Duration,
     FreeHeader,
     HeaderName,
     HeaderValue,
@@ -21,7 +20,7 @@ from gateway.config.types import (
     Text,
     also,
     forms,
-    header_name,
+    free_header,
     many,
     one_of,
     parsed,
@@ -66,14 +65,22 @@ def origin(value: Any) -> str:
 Origin = Annotated[str, parsed(origin, type="string", title="origin")]
 
 
+def _max_age(value: Any) -> float:
+    found = durations.seconds(value)
+    if found > 86400:
+        raise NotRight(f"{shown(value)} is too long", "browsers remember a preflight for a day at most")
+    return found
+
+
+MaxAge = Annotated[float, parsed(_max_age, title="duration", anyOf=[{"type": "string"}, {"type": "number"}])]
+
+
 class Cors(Strict):
     origins: Annotated[list[Origin], many()] | None = Field(
         default=None, description="origins that may call; * is every one"
     )
     credentials: Bool | None = Field(default=None, description="cookies may come along; not with *")
-    max_age: Duration | None = Field(
-        default=None, description="how long a browser remembers a preflight (10m)"
-    )
+    max_age: MaxAge | None = Field(default=None, description="how long a browser remembers a preflight (10m)")
     methods: Annotated[list[Method], many()] | None = Field(
         default=None, description="default: GET, HEAD, POST, PUT, PATCH, DELETE"
     )
@@ -91,7 +98,9 @@ def _accepted(value: Any, info: ValidationInfo) -> str:
         return word
     kind, colon, name = word.partition(":")
     if kind == "header" and colon:
-        return f"header:{header_name(name).lower()}"
+        if free_header(name).lower() in ("authorization", "cookie", "x-api-key"):
+            raise NotRight(f"{word} is no place of its own", "say bearer or cookie for what comes there")
+        return f"header:{name.lower()}"
     if kind == "issuer" and colon and isinstance(info.context, Context):
         known = info.context.names["issuer"]
         if name not in known:

@@ -1,0 +1,88 @@
+"""What the schema finds right, the policies find right too: nothing passes the check and fails in a worker."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.config.compile import load
+from gateway.config.faults import ConfigFaults
+from policies import POLICIES
+
+WORDS = st.sampled_from(
+    [
+        "*",
+        "null",
+        "https://a.example",
+        "HTTPS://A.example:443",
+        "http://*.a.example",
+        "app://x",
+        "https://[::1]:8443",
+    ]
+    + [
+        "X-A",
+        "x_a",
+        "Host",
+        "X-User-Id",
+        "Cookie",
+        "Access-Token",
+        "a b",
+        "",
+        "*",
+        "é",
+        "authorization",
+        "TE",
+        "Server",
+    ]
+)
+NAMED = st.dictionaries(WORDS, st.sampled_from(["", "a", "a b\t", "a\r\nb", "é", "%00"]), max_size=2)
+CHANGES = st.fixed_dictionaries(
+    {}, optional={"set": NAMED, "add": NAMED, "remove": st.lists(WORDS, max_size=2)}
+)
+ACCEPTED = WORDS.map("header:{}".format) | st.sampled_from(["bearer", "cookie"])
+CHOSEN = st.fixed_dictionaries(
+    {},
+    optional={
+        "cors": st.fixed_dictionaries(
+            {"origins": LISTS},
+            optional={
+                "credentials": st.booleans(),
+                "max_age": st.sampled_from(["1d", "25h", 0, "1ms"]),
+                "headers": LISTS,
+                "expose": LISTS,
+            },
+        ),
+        "authenticate": st.fixed_dictionaries(
+            {
+                "accept": st.lists(
+                    WORDS.map("header:{}".format) | st.sampled_from(["bearer", "cookie"]), max_size=2
+                )
+            },
+            optional={"on_missing": st.sampled_from([401, "401", "auto", "redirect"])},
+        ),
+        "request_headers": CHANGES,
+        "response_headers": CHANGES,
+        "security_headers": NAMED | st.just("standard"),
+        "body_limit": st.sampled_from([0, "1KiB", "none", "1.5B"]),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(CHOSEN)
+def test_what_is_found_right_here_is_right_for_the_policies(
+    tmp_path_factory: pytest.TempPathFactory, policies: dict[str, object]
+) -> None:
+    route = {"name": "a", "match": {"path": "/"}, "answer": {}, "policies": policies}
+    text = json.dumps({"version": 1, "routes": [route]})
+    path = tmp_path_factory.getbasetemp() / "policies.yaml"
+    path.write_text(text)
+    try:
+        made = load(str(path), environ={}).routes[-1].policies
+    except ConfigFaults:
+        return
+    for policy in POLICIES:
+        if policy.name in made:
+            msgspec.convert(made[policy.name], policy.Settings)
