@@ -76,7 +76,10 @@ def _included(main: Source, environ: Mapping[str, str]) -> Iterator[Source]:
             names = [name for name in names if os.path.isfile(name)]
         elif not names:
             names = [str(folder / pattern)]
-        for name in map(os.path.normpath, names[:MOST_FILES]):
+        if len(names) > MOST_FILES:
+            main.faults.append(main.fault(place, f"{shown(pattern)} names more than {MOST_FILES:,} files"))
+            continue
+        for name in map(os.path.normpath, names):
             if os.path.realpath(name) in seen:
                 main.faults.append(
                     main.fault(place, f"{shown(name)} is included twice, or is this file", "include it once")

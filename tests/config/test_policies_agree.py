@@ -41,32 +41,30 @@ NAMED = st.dictionaries(WORDS, st.sampled_from(["", "a", "a b\t", "a\r\nb", "é"
 LISTS = st.lists(WORDS, max_size=2)
 CHANGES = st.fixed_dictionaries({}, optional={"set": NAMED, "add": NAMED, "remove": LISTS})
 ACCEPTED = WORDS.map("header:{}".format) | st.sampled_from(["bearer", "cookie"])
-CHOSEN = st.fixed_dictionaries(
-    {},
-    optional={
-        "cors": st.fixed_dictionaries(
-            {"origins": LISTS},
-            optional={
-                "credentials": st.booleans(),
-                "max_age": st.sampled_from(["1d", "25h", 0, "1ms"]),
-                "headers": LISTS,
-                "expose": LISTS,
-            },
-        ),
-        "authenticate": st.fixed_dictionaries(
-            {
-                "accept": st.lists(
-                    WORDS.map("header:{}".format) | st.sampled_from(["bearer", "cookie"]), max_size=2
-                )
-            },
-            optional={"on_missing": st.sampled_from([401, "401", "auto", "redirect"])},
-        ),
-        "request_headers": CHANGES,
-        "response_headers": CHANGES,
-        "security_headers": NAMED | st.just("standard"),
-        "body_limit": st.sampled_from([0, "1KiB", "none", "1.5B"]),
-    },
-)
+SETTINGS: dict[str, st.SearchStrategy[object]] = {
+    "cors": st.fixed_dictionaries(
+        {"origins": LISTS},
+        optional={
+            "credentials": st.booleans(),
+            "max_age": st.sampled_from(["1d", "25h", 0, "1ms"]),
+            "headers": LISTS,
+            "expose": LISTS,
+        },
+    ),
+    "authenticate": st.fixed_dictionaries(
+        {
+            "accept": st.lists(
+                WORDS.map("header:{}".format) | st.sampled_from(["bearer", "cookie"]), max_size=2
+            )
+        },
+        optional={"on_missing": st.sampled_from([401, "401", "auto", "redirect"])},
+    ),
+    "request_headers": CHANGES,
+    "response_headers": CHANGES,
+    "security_headers": NAMED | st.just("standard"),
+    "body_limit": st.sampled_from([0, "1KiB", "none", "1.5B"]),
+}
+CHOSEN = st.sampled_from(sorted(SETTINGS)).flatmap(lambda name: st.fixed_dictionaries({name: SETTINGS[name]}))
 
 
 @settings(max_examples=300, deadline=None)
