@@ -2,6 +2,7 @@
 
 import os
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,9 @@ def text(upstream: RecordingUpstream, pair: Pair, plain_port: int) -> str:
 @pytest.fixture(scope="module")
 def secure(text: str) -> Iterator[Gateway]:
     with run_gateway(text, workers=2) as running:
+        # ready is said of the first worker; the second must not start while a test has spoilt its files
+        while sum(" is ready" in line for line in running.log_lines()) < 2:
+            time.sleep(0.01)
         yield running
 
 
