@@ -24,6 +24,7 @@ routes:
   - {name: app, match: {path: /app/**}, upstream: app}
   - {name: public, match: {path: /public/**}, upstream: app}
   - {name: admin, match: {path: /admin/**}, upstream: app, policies: {authenticate: required}}
+  - {name: mine, match: {path: "/app/@me/**"}, upstream: app, policies: {authenticate: required}}
   - {name: optional, match: {path: /optional/**}, upstream: app, policies: {authenticate: optional}}
   - {name: api, match: {path: /api/**}, upstream: app, rewrite: {strip_prefix: /api}}
   - {name: renamed, match: {path: "/user/{id}/card"}, upstream: app, rewrite: {path: "/cards/{id}"}}

@@ -111,7 +111,19 @@ def test_T03_no_mixture_leads_from_public_to_admin(world: World, path: bytes) ->
         assert seen.path.startswith(b"/public/"), (path, seen)
 
 
-@pytest.mark.parametrize("path", [b"/admin", b"/admin/", b"/%61dmin", b"/adm%69n/x", b"/admin/%7E"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/admin",
+        b"/admin/",
+        b"/%61dmin",
+        b"/adm%69n/x",
+        b"/admin/%7E",
+        b"/app/@me",
+        b"/app/%40me/x",
+        b"/app/%40%6De",
+    ],
+)
 def test_T03_every_spelling_of_a_guarded_path_is_guarded(world: World, path: bytes) -> None:
     assert world.get(path).status == 401
     assert world.reached() == []
