@@ -72,6 +72,10 @@ class Listener:
         """Connections whose PROXY header or TLS handshake is under way: no protocol counts them yet."""
         return len(self._pending)
 
+    def trust(self, trusted: Trusted) -> None:
+        """From the next connection on, these peers' headers count."""
+        self._trusted = trusted
+
     async def start(self) -> None:
         self._sock.setblocking(False)
         if self._tls is None and self._proxy == "none":
