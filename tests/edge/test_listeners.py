@@ -17,6 +17,7 @@ from gateway.edge.proxy_protocol import INCOMPLETE, Header, Mode, parse
 from gateway.edge.tls import ServerTls
 from gateway.model.addresses import TrustedProxies
 from tests.edge.accepting import (
+    HERE,
     LOCAL,
     NOBODY,
     V1,
@@ -169,6 +170,13 @@ async def test_an_untrusted_peers_header_is_not_believed() -> None:
         assert await reader.readline() == b"None\n"
         assert await reader.readline() == V1, "the header is the protocol's to refuse, as bad HTTP"
         writer.close()
+
+
+async def test_whom_to_trust_can_change() -> None:
+    async with served(proxy="any", trusted=NOBODY) as house:
+        assert await ask(house) == b"None"
+        house.listener.trust(HERE)
+        assert await ask(house, V1) == b"('192.0.2.7', 51000)"
 
 
 async def test_an_unlisted_unix_peer_is_untrusted(tmp_path: Path) -> None:
