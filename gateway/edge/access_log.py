@@ -171,9 +171,8 @@ class LineWriter:
         if exchange.failed is not None:
             more += b',"code":"%b"' % exchange.failed.code.encode()
         if exchange.reports:
-            more += (
-                b',"verdicts":'
-                + _to_json([{"policy": name, "code": code} for name, code in exchange.reports])[:512]
+            more += b',"verdicts":' + _to_json(
+                [{"policy": name, "code": code} for name, code in exchange.reports[:8]]
             )
         if exchange.why:
             more += b',"why":' + _to_json(exchange.why[:200])

@@ -58,6 +58,8 @@ def conclude(down: "Downstream", outcome: Refuse | Answer) -> None:
     else:
         made = outcome.reply
         reply = Reply(made.status, list(made.headers), made.body)
+    if exchange.upgrade:  # what follows may be of either protocol
+        down.keep = False
     _swallow_small_body(down)
     if not down.request_is_over or down.worker.draining:
         down.keep = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.edge.routes import NotAllowed
 from gateway.edge.tokens import is_request_id, is_traceparent
 from gateway.model import faults
-from gateway.model.addresses import of_peer, origin
+from gateway.model.addresses import UNIX, of_peer, origin
 from gateway.model.exchange import Exchange
 from gateway.model.headers import (
     AUTHORIZATION,
@@ -17,7 +17,7 @@ from gateway.model.headers import (
     REQUEST_ID,
     TRACE,
     UPGRADE,
-    dropped,
+    without_nominated,
 )
 from gateway.model.paths import (
     Ambiguous,
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from gateway.edge.downstream import Downstream
     from gateway.edge.live import Live
 
-_KNOWN_CONNECTION = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
 _OPTIONS_STAR = Answer(Reply(204, [(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")]))
+_NO_ADDRESS = UNIX.encode()  # a Unix socket's peer
 _BAD_HOST = Refuse(faults.BAD_HOST)
 _NO_ROUTE = Refuse(faults.NO_ROUTE)
 _BAD_AUTHORITY = Refuse(faults.BAD_AUTHORITY)
@@ -56,8 +56,8 @@ def settle(down: "Downstream", live: "Live") -> None:
 
 def forwarded_lines(client: bytes, proto: bytes, port: bytes) -> bytes:
     """All but the value of the last, which is the request's host."""
-    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%bX-Forwarded-Host: " % (
-        client, proto, b"X-Forwarded-Port: %b\r\n" % port if port else b"",
+    return b"%bX-Forwarded-Proto: %b\r\n%bX-Forwarded-Host: " % (
+        b"X-Forwarded-For: %b\r\n" % client if client != _NO_ADDRESS else b"", proto, b"X-Forwarded-Port: %b\r\n" % port if port else b"",
     )  # fmt: skip
 
 
@@ -108,11 +108,11 @@ def read(down: "Downstream", exchange: Exchange, head: bytes) -> Refuse | Answer
     if flags & (FORWARDED | TRACE | REQUEST_ID):
         _said_by_others(down, exchange, flags)
     target = reader.target
+    if method == b"CONNECT":
+        return Refuse(faults.CONNECT_REFUSED)
     if target[0] != 47:  # "/"
         if target == b"*" and method == b"OPTIONS":
             return _OPTIONS_STAR
-        if method == b"CONNECT":
-            return Refuse(faults.CONNECT_REFUSED)
         try:
             target = reduce_absolute(target, host)
         except BadAuthority:
@@ -151,7 +151,7 @@ def _find_route(live: "Live", exchange: Exchange, target: bytes) -> Refuse | Ans
             return Refuse(faults.AMBIGUOUS_PATH, error.reason)
     exchange.route = route
     if exchange.flags & UPGRADE:
-        return _upgrade(exchange)
+        _upgrade(exchange)
     return None
 
 
@@ -160,13 +160,11 @@ def _connection(down: "Downstream", exchange: Exchange, connection: bytes) -> No
     tokens = {token.strip() for token in connection.lower().split(b",")}
     if b"close" in tokens or (not exchange.version and b"keep-alive" not in tokens):
         down.keep = False
-    if not tokens <= _KNOWN_CONNECTION:
-        names = frozenset(tokens)
-        exchange.lines = dropped(exchange.lines, names)
-        if b"cookie" in names:
-            exchange.flags &= ~COOKIE
-        if b"authorization" in names:
-            exchange.flags &= ~AUTHORIZATION
+    exchange.lines = without_nominated(exchange.lines, connection.lower())
+    if b"cookie" in tokens:
+        exchange.flags &= ~COOKIE
+    if b"authorization" in tokens:
+        exchange.flags &= ~AUTHORIZATION
 
 
 def _said_by_others(down: "Downstream", exchange: Exchange, flags: int) -> None:
@@ -197,15 +195,12 @@ def _said_by_others(down: "Downstream", exchange: Exchange, flags: int) -> None:
     )
 
 
-def _upgrade(exchange: Exchange) -> Refuse | None:
+def _upgrade(exchange: Exchange) -> None:
     """An upgrade the route offers is kept; any other is dropped, and the request goes on without it."""
     offered = exchange.noted[b"upgrade"].strip().lower()
-    if offered.partition(b",")[0].strip().startswith(b"h2c") or b"h2c" in offered:
-        return Refuse(faults.BAD_UPGRADE, "HTTP/2 is not offered here.")
     wants = b"upgrade" in exchange.noted.get(b"connection", b"").lower()
     if wants and exchange.version and offered in exchange.route.upgrades:
         exchange.upgrade = offered
-    return None
 
 
 def rewrite(exchange: Exchange) -> bool:

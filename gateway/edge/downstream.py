@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 MOST_HELD = 64 * 1024  # bytes of pipelined requests, or of a body that can't be sent yet
 MOST_PIPELINED = 16
+SLICE = 64 * 1024  # of a chunked body, decoded in one go
 
 
 class Downstream(asyncio.Protocol):
@@ -104,10 +105,8 @@ class Downstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         phase = self.phase
-        if phase == SENT or (phase == JUDGING and self.request_is_over):
-            # a half-close after a complete request: its reply is still wanted
+        if phase in (SENT, JUDGING):  # a half-close: replies to what is here are still wanted
             self.half_closed = True
-            self.keep = False
             return not self.secure
         if phase == TUNNEL and self.tunnel is not None:
             return self.tunnel.client_eof() and not self.secure
@@ -124,6 +123,8 @@ class Downstream(asyncio.Protocol):
         touch(self)
         if self.upstream is not None:
             self.upstream.resume_reading()
+        elif self.buffer:
+            self.take_again()
 
     # A request comes in
 
@@ -133,7 +134,10 @@ class Downstream(asyncio.Protocol):
             self.take(self.buffer + data if self.buffer else data)
         elif phase == SENDING:
             touch(self)
-            self.pump(data)
+            if self.buffer:  # slices of what came before are not through yet
+                self.buffer += data
+            else:
+                self.pump(data)
         elif phase == TUNNEL:
             touch(self)
             assert self.tunnel is not None
@@ -156,15 +160,19 @@ class Downstream(asyncio.Protocol):
     def take(self, data: bytes) -> None:
         """Serve the requests that are complete in `data`, until one has to be waited for."""
         self.serving = True
+        turns = 0
         while data and self.phase == WAITING:
+            if not self.writable or turns == MOST_PIPELINED:
+                self.take_later(data)
+                break
+            turns += 1
+            if data[0] == 13 and data[:2] == b"\r\n":
+                # RFC 9112 section 2.2: empty lines before a request line are passed over; we take so few as to stay quick
+                data = data[2:]
+                self.buffer = b""
+                continue
             end = data.find(b"\r\n\r\n")
-            if end < 1 or end + 4 > self.live.limits.header_bytes:
-                if (
-                    data[:2] == b"\r\n"
-                ):  # RFC 9112 section 2.2: an empty line before a request line is passed over
-                    data = data[2:]
-                    self.buffer = b""
-                    continue
+            if end < 0 or end + 4 > self.live.limits.header_bytes:
                 self.head_is_incomplete(data, end)
                 break
             end += 4
@@ -175,8 +183,23 @@ class Downstream(asyncio.Protocol):
                 self.crashed()
             data = self.buffer
         self.serving = False
-        if self.buffer and self.phase in (JUDGING, SENT):
+        if self.phase == WAITING and self.half_closed and not self.paused:
+            answers.close(self)
+        elif self.buffer and self.phase in (JUDGING, SENT):
             self.hold(self.buffer)
+
+    def take_later(self, data: bytes) -> None:
+        """Go on when others have had their turn; or, when the client does not read its replies, once it does."""
+        self.buffer = data
+        self.pause(HOLDING)
+        if self.writable:
+            self.worker.loop.call_soon(self.take_again)
+
+    def take_again(self) -> None:
+        if self.phase == WAITING and self.writable and not self.serving:
+            self.resume(HOLDING)
+            data, self.buffer = self.buffer, b""
+            self.take(data)
 
     def head_is_incomplete(self, data: bytes, end: int) -> None:
         limits = self.live.limits
@@ -235,7 +258,10 @@ class Downstream(asyncio.Protocol):
     def crashed(self) -> None:
         """A defect of the gateway: this request fails, the worker lives on."""
         self.worker.log_crash("a request crashed", self.exchange)
-        answers.break_request(self, faults.INTERNAL_ERROR)
+        try:
+            answers.break_request(self, faults.INTERNAL_ERROR)
+        except Exception:
+            answers.give_up(self)
 
     def proceed(self, exchange: Exchange) -> None:
         """The policies have said yes."""
@@ -288,11 +314,18 @@ class Downstream(asyncio.Protocol):
         self.resume(HOLDING)
         if data:
             self.pump(data)
+        if self.half_closed and self.phase == SENDING:
+            answers.break_request(self, faults.BAD_REQUEST)  # its body will never be complete
 
     def pump(self, data: bytes) -> None:
         """A piece of the request's body to the upstream; what follows the body is held."""
         exchange, body, upstream = self.exchange, self.body, self.upstream
         assert body is not None and upstream is not None
+        if body.chunked and len(data) > SLICE:  # tiny chunks cost much: others have their turn in between
+            self.buffer = data[SLICE:]
+            data = data[:SLICE]
+            self.pause(HOLDING)
+            self.worker.loop.call_soon(self.pump_again)
         try:
             data, rest = body.feed(data, exchange.body_limit)
         except BadChunk as error:
@@ -310,8 +343,14 @@ class Downstream(asyncio.Protocol):
             self.phase = SENT
             if not self.replying:
                 self.deadline = time.monotonic() + exchange.route.pool.first_byte
-            if rest:
-                self.hold(rest)
+            if rest or self.buffer:
+                self.hold(rest + self.buffer)
+
+    def pump_again(self) -> None:
+        if self.phase == SENDING and self.buffer:
+            data, self.buffer = self.buffer, b""
+            self.resume(HOLDING)
+            self.pump(data)
 
     def throw_away(self, data: bytes) -> None:
         """The rest of a body whose request has been answered."""
@@ -335,7 +374,7 @@ class Downstream(asyncio.Protocol):
         self.worker.record(self.exchange)
         if not self.request_is_over:
             answers.drain_body(self)
-        elif self.keep and not self.half_closed:
+        elif self.keep:
             self.next(self.buffer)
         elif self.buffer:
             answers.linger(self)
@@ -350,9 +389,12 @@ class Downstream(asyncio.Protocol):
         self.buffer = data
         if self.paused:
             self.resume(HOLDING | UPSTREAM_FULL)
-        if data and not self.serving:
-            self.buffer = b""
-            self.take(data)
+        if not self.serving:
+            if data:
+                self.buffer = b""
+                self.take(data)
+            elif self.half_closed:
+                answers.close(self)
 
     def begin_tunnel(self) -> None:
         assert self.upstream is not None

@@ -38,9 +38,10 @@ _DROPPED: Entry = (DROP, b"", b"")
 _MOST_REMEMBERED = 2048  # lines; twice that for a moment, since the older half is looked into as well
 _LONGEST_REMEMBERED = 256
 
+_method_name = re.compile(rb"[A-Z-]{1,32}").fullmatch
 _ordinary = re.compile(rb"([A-Za-z0-9-]+): ?([\x20-\x7e]*)").fullmatch
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
-_RARE = CODING | LENGTH | EXPECT | H2C | UNDERSCORE | DOUBLED
+_RARE = UPGRADE | CODING | LENGTH | EXPECT | H2C | UNDERSCORE | DOUBLED
 
 
 class Memory:
@@ -179,7 +180,7 @@ class RequestReader:
         if not kind:
             entry = PLAIN
         elif kind & NOTED:
-            entry = (kind, name.lower(), value.strip(b" \t"))
+            entry = (kind, name.lower(), value if kind & CODING else value.strip(b" \t"))
         else:
             entry = (kind, b"", b"")
         if not kind & NOTED or kind & REMEMBERED:  # never what differs each time, or is a secret
@@ -188,6 +189,8 @@ class RequestReader:
 
     def _is_method(self, method: bytes) -> bool:
         """Whether llhttp knows it; those few are remembered."""
+        if not _method_name(method) or method == b"PRI":  # which is HTTP/2's
+            return False
         try:
             httptools.HttpRequestParser(self).feed_data(b"%b / HTTP/1.1\r\n\r\n" % method)
         except httptools.HttpParserError:
@@ -204,7 +207,7 @@ class RequestReader:
                 if b", " in noted.get(b"authorization", b"")
                 else faults.BAD_FRAMING
             )
-        if flags & H2C:
+        if flags & H2C or (flags & UPGRADE and b"h2c" in noted[b"upgrade"].lower()):
             return faults.BAD_UPGRADE
         if flags & UNDERSCORE and self._names.refuse_underscores:
             return faults.REFUSED_HEADER

@@ -146,6 +146,7 @@ class Live:
 
     def opt_ins_under(self, path: bytes) -> int:
         """What the routes whose literal prefix this is let through."""
+        path = paths.compared(path)
         for prefix, opt_ins in self.opting_in:
             if path == prefix or path.startswith(prefix + b"/"):
                 return opt_ins
@@ -197,6 +198,6 @@ def _opting_in(records: tuple[config.Route, ...]) -> list[tuple[bytes, int]]:
     for record in records:
         opt_ins = _opt_ins(record.paths)
         if opt_ins:
-            literal = record.path.partition("{")[0].removesuffix("/**").rstrip("/").encode()
+            literal = paths.compared(record.path.partition("{")[0].removesuffix("/**").rstrip("/").encode())
             found[literal] = found.get(literal, 0) | opt_ins
     return sorted(found.items(), key=lambda entry: -len(entry[0]))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from gateway.model.exchange import Exchange
-from gateway.model.paths import host_name
+from gateway.model.paths import compared, host_name
 
 
 class Matchable(Protocol):
@@ -122,10 +122,11 @@ class RouteTable(Generic[R]):
         self._literal = True  # no pattern has a {name}
         places: dict[bytes, _Place[R]] = {}
         for route in routes:
-            place = self._place(route.pattern)
+            pattern = compared(route.pattern)
+            place = self._place(pattern)
             place.add(route)
-            if b"{" not in route.pattern and not route.pattern.endswith(b"/**"):
-                places[route.pattern.rstrip(b"/") or b"/"] = place
+            if b"{" not in pattern and not pattern.endswith(b"/**"):
+                places[pattern.rstrip(b"/") or b"/"] = place
         for path, place in places.items():
             if place.only is not None:
                 self._exact[path] = place.only
@@ -151,9 +152,10 @@ class RouteTable(Generic[R]):
 
     def find(self, exchange: Exchange, method: bytes) -> R | NotAllowed | None:
         """The route, or that the place does not take this method, or None."""
-        route = self._exact.get(exchange.path)
+        path = compared(exchange.path)
+        route = self._exact.get(path)
         if route is None:
-            segments = _segments(exchange.path)
+            segments = _segments(path)
             for place in self._literal_places(segments) if self._literal else self._places(segments):
                 route = place.only
                 if route is None:

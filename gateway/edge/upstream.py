@@ -14,7 +14,7 @@ from gateway.edge.states import UPSTREAM_FULL
 from gateway.model import faults
 from gateway.model.exchange import Exchange
 from gateway.model.faults import Fault
-from gateway.model.headers import CODING, CONNECTION, LENGTH, dropped
+from gateway.model.headers import CODING, CONNECTION, LENGTH, dropped, without_nominated
 from gateway.model.verdict import Reply
 
 if TYPE_CHECKING:
@@ -186,6 +186,7 @@ class Upstream(asyncio.Protocol):
         if flags & CONNECTION or not reader.minor:
             connection = reader.noted.get(b"connection", b"").lower()
             self._reusable = b"close" not in connection and (self._reusable or b"keep-alive" in connection)
+            lines = without_nominated(lines, connection)
         length = reader.length
         if exchange.method == b"HEAD" or status in BODYLESS:
             self._left, self.phase = 0, BY_LENGTH
@@ -199,6 +200,8 @@ class Upstream(asyncio.Protocol):
         else:
             self.phase, self._reusable = TO_THE_END, False
         keep = down.keep and not down.worker.draining
+        if exchange.upgrade:  # refused by the upstream: what follows may be of either protocol
+            keep = self._reusable = False
         down.chunked = False
         parts = [STATUS_LINES[status]]
         if route.on_responses:

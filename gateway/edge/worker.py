@@ -32,7 +32,6 @@ from gateway.edge.states import WAITING
 from gateway.edge.tls import BadTls, ServerTls
 from gateway.edge.tokens import Ids
 from gateway.link import frames
-from gateway.model.addresses import TrustedProxies
 from gateway.model.exchange import Exchange
 
 log = logging.getLogger(__name__)
@@ -70,7 +69,9 @@ class Worker:
         snapshot = config.decode(message["snapshot"])
         if snapshot.tls is not None:
             self._tls = ServerTls(snapshot.tls, log.warning)
-        self._use(Live(self, snapshot))
+        live = Live(self, snapshot)
+        live.open_logs(self)
+        self._use(live)
         for entry in message["listeners"]:
             listener = self._listener(snapshot, socket.socket(fileno=entry["fd"]), entry["role"])
             await listener.start()
@@ -78,7 +79,7 @@ class Worker:
         self.loop.call_later(SWEEP, self._sweep)
 
     def _listener(self, snapshot: config.Snapshot, sock: socket.socket, role: str) -> Listener:
-        trusted = TrustedProxies(snapshot.trusted_proxies)
+        trusted = _TrustedNow(self)
         if role == "redirect":
             port = next((listen.port for listen in snapshot.listen if listen.port), 443)
             return Listener(
@@ -93,6 +94,7 @@ class Worker:
     def reload(self, snapshot: config.Snapshot) -> None:
         """All or nothing: whatever can fail has happened before anything changes."""
         live = Live(self, snapshot)
+        live.open_logs(self)
         if self._tls is not None and snapshot.tls is not None:
             self._tls.reload(snapshot.tls)
         self._use(live)
@@ -202,6 +204,17 @@ class Worker:
             access_log.close()
 
 
+class _TrustedNow:
+    """The trusted proxies of the configuration of the moment, for listeners, which outlive a reload."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def contains(self, address: str) -> bool:
+        trusted = self._worker.live.trusted
+        return trusted is not None and trusted.contains(address)
+
+
 def _health_changed(group: Any, server: Any, fault: str) -> None:
     if fault:
         log.warning("%s: %s is unhealthy: %s", group.upstream.name, server.name, fault)
@@ -226,10 +239,18 @@ async def serve(control: socket.socket) -> int:
     def tell(message: frames.Message) -> None:
         writer.write(frames.encode(message))
 
-    while draining is None:
-        data = await reader.read(1 << 20)
+    while True:
+        reading = asyncio.ensure_future(reader.read(1 << 20))
+        await asyncio.wait(
+            [reading, draining] if draining else [reading], return_when=asyncio.FIRST_COMPLETED
+        )
+        if draining is not None and draining.done():
+            reading.cancel()
+            break
+        data = await reading
         if not data:
-            draining = asyncio.ensure_future(worker.drain(5.0))
+            draining = draining or asyncio.ensure_future(worker.drain(5.0))
+            await draining
             break
         for message in incoming.feed(data):
             kind = message["t"]
@@ -249,8 +270,7 @@ async def serve(control: socket.socket) -> int:
             elif kind == "collect":
                 tell({"t": "counters", "id": message["id"], "samples": worker.samples()})
             elif kind == "drain":
-                draining = asyncio.ensure_future(worker.drain(message["timeout"]))
-    await draining
+                draining = draining or asyncio.ensure_future(worker.drain(message["timeout"]))
     with contextlib.suppress(OSError):
         tell({"t": "counters", "id": -1, "samples": worker.samples()})
         tell({"t": "drained"})

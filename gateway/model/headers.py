@@ -161,14 +161,14 @@ class ReplyNames:
 
 
 OUR_COOKIES = (b"__Host-postern", b"__Secure-postern", b"postern")
+_OUR_COOKIES_FOLDED = frozenset(name.lower() for name in OUR_COOKIES)
 _OUR_TOKENS = (b"psa_", b"psr_", b"psk_")
 
 
 def is_our_token(value: bytes) -> bool:
     """Whether a header's value is, or its bearer token is, a credential that this gateway's identity issues."""
-    scheme, _, token = value.partition(b" ")
-    if token and scheme.lower() == b"bearer":
-        value = token.lstrip(b" ")
+    if value[:6].lower() == b"bearer":
+        value = value[6:].lstrip(b" \t,")
     return value.startswith(_OUR_TOKENS)
 
 
@@ -182,7 +182,21 @@ def without_our_cookies(cookie: bytes) -> bytes:
 
 def sets_our_cookie(value: bytes) -> bool:
     """Whether a Set-Cookie line of the upstream would set, or toss, our session cookie."""
-    return b"postern" in value and value.partition(b"=")[0].strip() in OUR_COOKIES
+    value = value.lower()
+    if b"postern" not in value:
+        return False
+    name, _, rest = value.partition(b";")[0].partition(b"=")
+    # a browser may send a nameless cookie back so that its value reads as name and value (RFC 6265bis section 5.4)
+    return (name.strip() or rest.partition(b"=")[0].strip()) in _OUR_COOKIES_FOLDED
+
+
+_USUAL_TOKENS = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
+
+
+def without_nominated(lines: list[bytes], connection: bytes) -> list[bytes]:
+    """The lines less those that the Connection header, in lower case, names as hop-by-hop (RFC 9110 section 7.6.1)."""
+    names = frozenset(token.strip() for token in connection.split(b",")) - _USUAL_TOKENS - FRAMING
+    return dropped(lines, names) if names else lines
 
 
 def dropped(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:
