@@ -139,9 +139,10 @@ def test_the_model_of_canonical_paths(path: bytes, expected: bytes) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    (
-        b"a /a/../b /%2e /a;x /a//b /a%2fb /a%5cb /a\\b /%00 /%2525 /%zz /%ff /\xff /a#b /..; /%252e /%%32%65 /%7f"
-    ).split(),
+    [
+        *b"a /a/../b /%2e /a;x /a//b /a%2fb /a%5cb /a\\b /%00 /%2525 /%zz /%ff".split(),
+        *b"/\xff /a#b /..; /%252e /%%32%65 /%7f /a/. /a/..".split(),
+    ],
 )
 def test_the_model_refuses_what_edge_md_lists(path: bytes) -> None:
     with pytest.raises(Refused):
