@@ -220,6 +220,23 @@ def test_T37_headers_that_speak_to_a_gateway_end_here(world: World, line: bytes)
     assert value not in reply.values(name)
 
 
+@pytest.mark.parametrize("status", [103, 101])
+def test_T37_an_interim_reply_is_cleaned_too(world: World, status: int) -> None:
+    """A 1xx has no body, so what frames one would frame the reply after it (RFC 9110 section 8.6)."""
+    lines = (b"Content-Length: 5", b"Set-Cookie: postern=stolen", b"X-Accel-Redirect: /x", b"X-Kept: yes")
+    first = [b"HTTP/1.1 %d Fine" % status, *lines]
+    first += [b"Connection: Upgrade", b"Upgrade: websocket"] if status == 101 else []
+    after = b"hello" if status == 101 else scripts.message(200, b"ok")
+    world.upstream.reply(scripts.raw(b"\r\n".join(first) + b"\r\n\r\n", after), b"/app/x")
+    with world.client() as client:
+        client.send(request("/app/x", b"Connection: Upgrade", b"Upgrade: websocket"))
+        reply = client.head()
+        if (status, reply.status) != (101, 502):
+            assert (reply.status, reply.value(b"x-kept")) == (status, b"yes")
+            for name in (b"content-length", b"transfer-encoding", b"set-cookie", b"x-accel-redirect"):
+                assert reply.values(name) == [], name
+
+
 def test_T37_headers_nominated_by_the_upstream_end_here(world: World) -> None:
     head = OK + b"Connection: X-Secret, keep-alive\r\nX-Secret: hop\r\nContent-Length: 2\r\n\r\nok"
     world.upstream.reply(scripts.raw(head), b"/app/x")
