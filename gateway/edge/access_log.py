@@ -1,12 +1,14 @@
-"""The access log: one JSON line a request, written whole by a thread, so that a slow log never slows a request."""
+"""The access log: one JSON line a request, written whole and aside, so that a slow log never slows a request."""
 
+import asyncio
 import collections
 import os
+import queue
+import select
 import stat
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 LONGEST_LINE = 4096  # what the kernel writes to a pipe in one piece (PIPE_BUF)
 _LONGEST_PATH, _LONGEST_AGENT, _LONGEST_QUERY = 1500, 200, 120
-_FLUSH_AFTER_LINES = 512
+_FLUSH_AFTER = 0.05
+_FLUSH_AFTER_LINES = 4096
+_LAST_WORDS = 2.0  # seconds for what is waiting when the worker ends
 _QUEUED_AT_MOST = 8 * 1024 * 1024
 _to_json = msgspec.json.Encoder().encode
 
@@ -43,67 +47,141 @@ class Text:
 
 
 class AccessLog:
-    """Where the lines of one worker go."""
+    """Where the lines of one worker go: gathered for a moment, then handed to a sink that never blocks the loop."""
 
-    def __init__(self, to: str, later: Callable[[float, Callable[[], None]], object]) -> None:
-        self._fd = (
-            1 if to == "stdout" else os.open(to, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        )
-        self._to = to
-        self._whole = stat.S_ISREG(os.fstat(self._fd).st_mode)  # a file takes larger pieces without tearing
-        self._later = later
+    def __init__(self, to: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._lines: list[bytes] = []
-        self._pieces: collections.deque[bytes] = collections.deque()
-        self._queued = 0
-        self._wake = threading.Semaphore(0)
-        self._closing = False
-        self.dropped = 0
-        self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
-        self._thread.start()
+        self._sink = _sink(to, loop)
+
+    @property
+    def dropped(self) -> int:
+        return self._sink.dropped
 
     def add(self, line: bytes) -> None:
         lines = self._lines
         lines.append(line)
         if len(lines) == 1:
-            self._later(0.05, self.flush)
+            self._loop.call_later(_FLUSH_AFTER, self.flush)
         elif len(lines) >= _FLUSH_AFTER_LINES:
             self.flush()
 
     def flush(self) -> None:
         lines, self._lines = self._lines, []
-        if not lines:
+        if lines:
+            self._sink.write(lines)
+
+    def close(self) -> None:
+        """Write what is waiting, for at most two seconds."""
+        self.flush()
+        self._sink.close()
+
+
+class Sink(Protocol):
+    dropped: int
+
+    def write(self, lines: list[bytes]) -> None: ...
+    def close(self) -> None: ...
+
+
+def _sink(to: str, loop: asyncio.AbstractEventLoop) -> Sink:
+    if to != "stdout":
+        return FileSink(os.open(to, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640))
+    try:
+        # our own opening of the same pipe: non-blocking for us, as it was for whoever else holds it
+        own = os.open("/proc/self/fd/1", os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CLOEXEC)
+    except OSError:  # a socket, or no /proc
+        return FileSink(os.dup(1))
+    kind = os.fstat(own).st_mode
+    if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
+        return PipeSink(own, loop)
+    os.close(own)
+    return FileSink(os.dup(1))
+
+
+class PipeSink:
+    """A pipe or terminal: pieces of at most PIPE_BUF are written whole, or, when it is full, later."""
+
+    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.dropped = 0
+        self._fd = fd
+        self._loop = loop
+        self._pieces: collections.deque[bytes] = collections.deque()
+        self._full = False
+
+    def write(self, lines: list[bytes]) -> None:
+        if len(self._pieces) * LONGEST_LINE > _QUEUED_AT_MOST:
+            self.dropped += len(lines)
             return
+        self._pieces += _packed(lines)
+        if not self._full:
+            self._drain()
+
+    def _drain(self) -> None:
+        pieces = self._pieces
+        try:
+            while pieces:
+                written = os.write(self._fd, pieces[0])
+                piece = pieces.popleft()
+                if written < len(piece):  # a terminal; a pipe takes all or nothing
+                    pieces.appendleft(piece[written:])
+        except BlockingIOError:
+            if not self._full and self._loop.is_running():
+                self._full = True
+                self._loop.add_writer(self._fd, self._drain)
+            return
+        except OSError:  # nobody reads it any more
+            self.dropped += sum(piece.count(b"\n") for piece in pieces)
+            pieces.clear()
+        if self._full:
+            self._full = False
+            self._loop.remove_writer(self._fd)
+
+    def close(self) -> None:
+        until = time.monotonic() + _LAST_WORDS
+        while self._pieces and (left := until - time.monotonic()) > 0:
+            select.select((), (self._fd,), (), left)
+            self._drain()
+        if self._full:
+            self._loop.remove_writer(self._fd)
+        os.close(self._fd)
+
+
+class FileSink:
+    """A file (or a socket), which may make its writer wait: a thread waits. Few large pieces, since each hand-over
+    of the interpreter's lock between two threads costs more than the writing."""
+
+    def __init__(self, fd: int) -> None:
+        self.dropped = 0
+        self._fd = fd
+        self._whole = stat.S_ISREG(os.fstat(fd).st_mode)  # a file takes larger pieces without tearing
+        self._pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._queued = 0
+        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._thread.start()
+
+    def write(self, lines: list[bytes]) -> None:
         if self._queued > _QUEUED_AT_MOST:
             self.dropped += len(lines)
             return
         for piece in [b"".join(lines)] if self._whole else _packed(lines):
             self._queued += len(piece)
-            self._pieces.append(piece)
-            self._wake.release()
+            self._pieces.put(piece)
 
-    def _write(self) -> None:
-        while True:
-            self._wake.acquire()
-            if not self._pieces:
-                return
-            piece = self._pieces.popleft()
-            self._queued -= len(piece)
+    def _run(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            size = len(piece)
             try:
                 while piece:
                     piece = piece[os.write(self._fd, piece) :]
             except OSError:
                 self.dropped += piece.count(b"\n")
+            self._queued -= size
 
     def close(self) -> None:
-        """Write what is waiting, for at most two seconds."""
-        if self._closing:
-            return
-        self._closing = True
-        self.flush()
-        self._wake.release()
-        self._thread.join(2.0)
-        if self._fd != 1:
-            os.close(self._fd)
+        self._pieces.put(None)
+        self._thread.join(_LAST_WORDS)
+        os.close(self._fd)
 
 
 def _packed(lines: list[bytes]) -> list[bytes]:
@@ -111,13 +189,13 @@ def _packed(lines: list[bytes]) -> list[bytes]:
     piece: list[bytes] = []
     size = 0
     for line in lines:
-        if size + len(line) > LONGEST_LINE:
+        if size + len(line) > LONGEST_LINE and piece:
             pieces.append(b"".join(piece))
             piece, size = [], 0
         piece.append(line)
         size += len(line)
     pieces.append(b"".join(piece))
-    return [piece for piece in pieces if piece]
+    return pieces
 
 
 class LineWriter:

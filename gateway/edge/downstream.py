@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, cast
 
-from gateway.edge import answers, arrival, chain, forward, replies
+from gateway.edge import answers, arrival, chain, forward, replies, sending
 from gateway.edge.answers import MOST_DRAINED, conclude, refuse, refuse_unread
 from gateway.edge.body import RequestBody, TooLarge
 from gateway.edge.clock import NEVER, touch
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 MOST_HELD = 64 * 1024  # bytes of pipelined requests, or of a body that can't be sent yet
 MOST_PIPELINED = 16
-SLICE = 64 * 1024  # of a chunked body, decoded in one go
 
 
 class Downstream(asyncio.Protocol):
@@ -134,10 +133,7 @@ class Downstream(asyncio.Protocol):
             self.take(self.buffer + data if self.buffer else data)
         elif phase == SENDING:
             touch(self)
-            if self.buffer:  # slices of what came before are not through yet
-                self.buffer += data
-            else:
-                self.pump(data)
+            sending.more(self, data)
         elif phase == TUNNEL:
             touch(self)
             assert self.tunnel is not None
@@ -145,7 +141,7 @@ class Downstream(asyncio.Protocol):
         elif phase in (JUDGING, SENT):
             self.hold(self.buffer + data)
         elif phase == DRAINING:
-            self.throw_away(data)
+            sending.throw_away(self, data)
         elif phase == LINGERING:
             self.taken += len(data)
             if self.taken > MOST_DRAINED:
@@ -297,68 +293,6 @@ class Downstream(asyncio.Protocol):
         self.task = None
         if fault is not None:
             refuse(self, fault)
-
-    # The body goes up
-
-    def send_body(self) -> None:
-        """The head went upstream: now what there is of the body, and from here on as it comes."""
-        if self.request_is_over:
-            if self.body is not None and self.upstream is not None:  # a retry
-                self.upstream.transport.write(self.body.again())
-            self.phase = SENT
-            self.deadline = self.exchange.sent + self.exchange.route.pool.first_byte
-            return
-        self.phase = SENDING
-        touch(self)
-        data, self.buffer = self.buffer, b""
-        self.resume(HOLDING)
-        if data:
-            self.pump(data)
-        if self.half_closed and self.phase == SENDING:
-            answers.break_request(self, faults.BAD_REQUEST)  # its body will never be complete
-
-    def pump(self, data: bytes) -> None:
-        """A piece of the request's body to the upstream; what follows the body is held."""
-        exchange, body, upstream = self.exchange, self.body, self.upstream
-        assert body is not None and upstream is not None
-        if body.chunked and len(data) > SLICE:  # tiny chunks cost much: others have their turn in between
-            self.buffer = data[SLICE:]
-            data = data[:SLICE]
-            self.pause(HOLDING)
-            self.worker.loop.call_soon(self.pump_again)
-        try:
-            data, rest = body.feed(data, exchange.body_limit)
-        except BadChunk as error:
-            exchange.note(str(error))
-            answers.break_request(self, faults.BAD_FRAMING)
-            return
-        except TooLarge:
-            answers.break_request(self, faults.BODY_TOO_LARGE)
-            return
-        exchange.bytes_in += len(data)
-        if data and not upstream.closed:
-            upstream.transport.write(data)
-        if body.over:
-            self.request_is_over = True
-            self.phase = SENT
-            if not self.replying:
-                self.deadline = time.monotonic() + exchange.route.pool.first_byte
-            if rest or self.buffer:
-                self.hold(rest + self.buffer)
-
-    def pump_again(self) -> None:
-        if self.phase == SENDING and self.buffer:
-            data, self.buffer = self.buffer, b""
-            self.resume(HOLDING)
-            self.pump(data)
-
-    def throw_away(self, data: bytes) -> None:
-        """The rest of a body whose request has been answered."""
-        assert self.body is not None
-        _, rest = self.body.feed(data, 1 << 62)
-        if self.body.over:
-            self.request_is_over = True
-            self.next(rest)
 
     # The reply comes down (called by Upstream)
 

@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
+from gateway.edge import sending
 from gateway.edge.answers import refuse
 from gateway.edge.pool import DialFailed, Pool
 from gateway.edge.servers import authority
@@ -151,4 +152,4 @@ def _send(
     exchange.attempts += 1
     down.upstream = connection
     connection.send(down, message(exchange, host))
-    down.send_body()
+    sending.begin(down)

@@ -32,6 +32,7 @@ from gateway.edge.states import WAITING
 from gateway.edge.tls import BadTls, ServerTls
 from gateway.edge.tokens import Ids
 from gateway.link import frames
+from gateway.model.addresses import TrustedProxies
 from gateway.model.exchange import Exchange
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class Worker:
         self.loop.call_later(SWEEP, self._sweep)
 
     def _listener(self, snapshot: config.Snapshot, sock: socket.socket, role: str) -> Listener:
-        trusted = _TrustedNow(self)
+        trusted = TrustedProxies(snapshot.trusted_proxies)
         if role == "redirect":
             port = next((listen.port for listen in snapshot.listen if listen.port), 443)
             return Listener(
@@ -97,6 +98,8 @@ class Worker:
         live.open_logs(self)
         if self._tls is not None and snapshot.tls is not None:
             self._tls.reload(snapshot.tls)
+        for listener in self._listeners:
+            listener.trust(TrustedProxies(snapshot.trusted_proxies))
         self._use(live)
 
     def _use(self, live: Live) -> None:
@@ -125,7 +128,7 @@ class Worker:
 
     def log_to(self, to: str) -> AccessLog:
         if to not in self._logs:
-            self._logs[to] = AccessLog(to, self.loop.call_later)
+            self._logs[to] = AccessLog(to, self.loop)
         return self._logs[to]
 
     # Connections and requests
@@ -202,17 +205,6 @@ class Worker:
             connection.transport.abort()
         for access_log in self._logs.values():
             access_log.close()
-
-
-class _TrustedNow:
-    """The trusted proxies of the configuration of the moment, for listeners, which outlive a reload."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    def contains(self, address: str) -> bool:
-        trusted = self._worker.live.trusted
-        return trusted is not None and trusted.contains(address)
 
 
 def _health_changed(group: Any, server: Any, fault: str) -> None:
