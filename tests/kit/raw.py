@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from tests.kit.wire import Ended, Headers, Source, WireError, body_length, chunk, parse_head, trailers, values
 
+NO_PORT: int = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 0)  # Linux
 PATIENCE = 10.0  # seconds until a test that waits for bytes gives up
 
 
@@ -89,7 +90,11 @@ class Client:
         if unix:
             self.sock.connect(unix)
         else:
-            self.sock.bind((source, 0))
+            if source != "127.0.0.1":
+                # no port yet: it is chosen at connect, where ports of ended connections can be used again
+                if NO_PORT:
+                    self.sock.setsockopt(socket.IPPROTO_IP, NO_PORT, 1)
+                self.sock.bind((source, 0))
             self.sock.connect(("127.0.0.1", port))
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
