@@ -94,7 +94,7 @@ async def dial(down: "Downstream", exchange: Exchange) -> Fault | None:
         if server is None:
             return fault
         try:
-            connection = await pool.connection(server, fresh=exchange.attempts > 0)
+            connection = await pool.connection(server, fresh=exchange.sent > 0)
         except DialFailed as failure:
             exchange.note(f"{server.name}: {failure.kind}")
             fault = failure.fault
@@ -132,7 +132,9 @@ def upstream_failed(
     pool: Pool = exchange.route.pool
     retries = (kind == "reset" and pool.retry_reset and not seen) or kind.isdigit()
     if retries and not down.replying and may_retry(down):
-        if not raced and len(pool.group.usable()) > 1:
+        if raced:
+            exchange.attempts -= 1  # it was dead already; the next one is fresh and can't race again
+        elif len(pool.group.usable()) > 1:
             exchange.tried += (server,)
         down.phase = JUDGING
         down.deadline = float("inf")

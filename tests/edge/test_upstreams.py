@@ -9,7 +9,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.kit.gateway import Gateway, free_port, run_gateway
-from tests.kit.raw import Answer, exchange, get, request
+from tests.kit.line import Line, Received
+from tests.kit.raw import Answer, Client, exchange, get, request
 from tests.kit.scripts import answer, gated, in_turn, raw
 from tests.kit.upstream import RecordingUpstream
 
@@ -205,6 +206,27 @@ def test_a_broken_connection_is_tried_again_only_where_that_is_safe(pair: Pair) 
         statuses = Counter(post(gateway, "/").status for _ in range(10))
         assert statuses == {200: 5, 502: 5}
         assert len(one.requests) == 5
+
+
+def hold(line: Line, received: Received) -> None:
+    """Say nothing for as long as the connection stands."""
+    line.closed.wait(10)
+
+
+def test_a_server_that_goes_with_a_request_on_a_kept_connection_is_replaced() -> None:
+    """The connection ends under the request, a fresh one to the same server is refused: the other serves."""
+    with RecordingUpstream() as one, RecordingUpstream() as other, ExitStack() as stack:
+        text = routes([one.url, other.url], "balance: hash_ip")
+        gateway = stack.enter_context(run_gateway(text))
+        assert get(gateway.port, "/").status == 200
+        leaves, stays = (one, other) if one.requests else (other, one)
+        leaves.reply(hold, b"/held")
+        with Client(gateway.port) as client:
+            client.send(request("/held"))
+            leaves.wait_for(2)
+            leaves.close()
+            assert client.reply().status == 200
+        assert [seen.path for seen in stays.requests] == [b"/held"]
 
 
 def test_failures_after_the_head_of_the_request_eject_too(pair: Pair) -> None:
