@@ -148,6 +148,24 @@ def test_an_early_reply_goes_through_at_once(world: World) -> None:
             pytest.fail("the gateway swallowed the whole body")
 
 
+@pytest.mark.parametrize("framing", ["length", "close"])
+def test_an_early_reply_of_a_server_that_lingers_goes_through(world: World, framing: str) -> None:
+    """It says no more at once, but reads on, so that nothing is reset (RFC 9112 section 9.6)."""
+
+    def script(line: Line, seen: Received) -> None:
+        whole = scripts.message(413, b"too much")
+        line.send(whole if framing == "length" else whole.replace(b"Content-Length: 8", b"X: y"))
+        line.say_no_more()
+        line.wait_gone()
+
+    world.upstream.reply(script, b"/large", at_head=True)
+    for _ in range(5):
+        with world.client() as client:
+            client.send(request("/large", b"Content-Length: 5000000", method=b"POST"), b"x" * 5_000_000)
+            reply = client.reply()
+            assert (reply.status, reply.body, reply.whole) == (413, b"too much", True)
+
+
 def test_an_early_reply_keeps_the_connection_when_the_rest_is_small(world: World) -> None:
     """Or closes it; but a reply after it is never lost or mixed up."""
     world.upstream.reply(scripts.answer(b"early", status=403), b"/app/x", at_head=True)

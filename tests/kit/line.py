@@ -81,6 +81,10 @@ class Line:
                 pass
         self.close()
 
+    def say_no_more(self) -> None:
+        """Half-close: what comes is still read."""
+        self.sock.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         if not self.closed.is_set():
             self.closed.set()
