@@ -63,10 +63,10 @@ class Supervised:
     def start(self, **streams: Any) -> None:
         command = [sys.executable, str(HERE / "stand_in_run.py"), str(self.routes), str(self.folder / "data")]
         with (self.folder / "log").open("ab") as log:
-            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log} | streams
+            given: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log} | streams
             environment = {"POSTERN_ADMIN_TOKEN": self.token} if self.token else {}
             self.process = subprocess.Popen(
-                command, env=self.environment | environment, cwd=self.folder, **streams
+                command, env=self.environment | environment, cwd=self.folder, **given
             )
 
     def until_ready(self) -> None:
