@@ -23,26 +23,30 @@ _FLUSH_AFTER = 0.05
 _FLUSH_AFTER_LINES = 4096
 _LAST_WORDS = 2.0  # seconds for what is waiting when the worker ends
 _QUEUED_AT_MOST = 8 * 1024 * 1024
+_LINE = (
+    b'{"time":"%b.%03dZ",%b"method":"%b","path":"%b","status":%d,"ms":%d.%03d,"upstream_ms":%d.%03d,"server":%b,'
+    b'"client":"%b","agent":%b,"request_id":"%b","trace_id":"%b","bytes_in":%d,"bytes_out":%d%b}\n'
+)
 _to_json = msgspec.json.Encoder().encode
 
 
 class Text:
     """JSON text of values that recur (agents, hosts), remembered, bounded."""
 
-    __slots__ = ("_known", "_longest")
+    __slots__ = ("_longest", "known")
 
     def __init__(self, longest: int) -> None:
-        self._known: dict[bytes, bytes] = {}
+        self.known: dict[bytes, bytes] = {}
         self._longest = longest
 
     def __call__(self, value: bytes) -> bytes:
-        known = self._known.get(value)
+        known = self.known.get(value)
         if known is None:
             known = _to_json(value[: self._longest].decode("utf-8", "replace"))
-            if len(self._known) >= 1024:
-                self._known.clear()
+            if len(self.known) >= 1024:
+                self.known.clear()
             if len(value) <= 1024:
-                self._known[value] = known
+                self.known[value] = known
         return known
 
 
@@ -201,16 +205,17 @@ def _packed(lines: list[bytes]) -> list[bytes]:
 class LineWriter:
     """Makes the lines; one per worker. What is the same for a route or a second is made once."""
 
-    __slots__ = ("_agent", "_json", "_second", "_second_text", "wall")
+    __slots__ = ("_agent", "_agents", "_json", "_second", "_second_text", "wall")
 
     def __init__(self) -> None:
         self._agent = Text(_LONGEST_AGENT)
+        self._agents = self._agent.known
         self._json = Text(_LONGEST_QUERY)
         self._second = 0
         self._second_text = b""
         self.wall = time.time() - time.monotonic()  # set anew now and then: clocks are adjusted
 
-    def line(self, exchange: Exchange, route: "Route", status: int, now: float) -> bytes:
+    def line(self, exchange: Exchange, route: "Route", now: float) -> bytes:
         at = self.wall + now
         second = int(at)
         if second != self._second:
@@ -220,29 +225,16 @@ class LineWriter:
         if len(path) > _LONGEST_PATH:
             path = path[:_LONGEST_PATH] + b"..."
         agent = exchange.noted.get(b"user-agent")
-        replied = exchange.replied
-        return (
-            b'{"time":"%b.%03dZ",%b"method":"%b","path":"%b","status":%d,"ms":%.2f%b,"client":"%b",%b"request_id":"%b","trace_id":"%b","bytes_in":%d,"bytes_out":%d%b}\n'
-            % (  # noqa: E501
-                self._second_text,
-                int((at - second) * 1000),
-                route.log_start,
-                exchange.method,
-                path,
-                status,
-                (now - exchange.began) * 1000.0,
-                b',"upstream_ms":%.2f,"server":"%b"' % ((replied - exchange.sent) * 1000.0, exchange.server)
-                if replied
-                else b"",
-                exchange.client,
-                b'"agent":%b,' % self._agent(agent) if agent is not None else b"",
-                exchange.request_id,
-                exchange.trace_id,
-                exchange.bytes_in,
-                exchange.bytes_out,
-                self._rare(exchange, route) if exchange.rare or route.log_query else b"",
-            )
-        )
+        micros = int((now - exchange.began) * 1e6)
+        waited = exchange.replied - exchange.sent
+        upstream = int(waited * 1e6) if waited > 0.0 else 0
+        return _LINE % (
+            self._second_text, int((at - second) * 1000), route.log_start, exchange.method, path, exchange.status,
+            micros // 1000, micros % 1000, upstream // 1000, upstream % 1000, exchange.server, exchange.client,
+            b"null" if agent is None else self._agents.get(agent) or self._agent(agent),
+            exchange.request_id, exchange.trace_id, exchange.bytes_in, exchange.bytes_out,
+            self._rare(exchange, route) if exchange.rare or route.log_query else b"",
+        )  # fmt: skip
 
     def _rare(self, exchange: Exchange, route: "Route") -> bytes:
         more = b""

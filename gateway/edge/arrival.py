@@ -1,7 +1,7 @@
 """From a head's bytes to a request that policies can judge: target, host, client, route. Refuses what is ambiguous."""
 
 import re
-import time
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.edge.routes import NotAllowed
@@ -24,7 +24,6 @@ from gateway.model.paths import (
     BadAuthority,
     canonical,
     reduce_absolute,
-    split_target,
     valid_host,
 )
 from gateway.model.verdict import Answer, Refuse, Reply
@@ -38,8 +37,9 @@ _NO_ADDRESS = UNIX.encode()  # a Unix socket's peer
 _BAD_HOST = Refuse(faults.BAD_HOST)
 _NO_ROUTE = Refuse(faults.NO_ROUTE)
 _BAD_AUTHORITY = Refuse(faults.BAD_AUTHORITY)
-_BAD_TARGET = Refuse(faults.BAD_REQUEST, "The query has a character that must be percent-encoded.")
-_is_query = re.compile(rb"[\x21-\x7e]*").fullmatch
+_BAD_QUERY = Refuse(faults.AMBIGUOUS_PATH, "The query has a character that must be percent-encoded.")
+_is_query = re.compile(rb"[\x21\x22\x24-\x7e]*").fullmatch  # visible ASCII without "#"
+_TOLD = CONNECTION | FORWARDED | TRACE | REQUEST_ID
 
 
 def settle(down: "Downstream", live: "Live") -> None:
@@ -63,18 +63,11 @@ def forwarded_lines(client: bytes, proto: bytes, port: bytes) -> bytes:
 
 def blank(down: "Downstream") -> Exchange:
     """A request of which nothing is known yet but who sends it."""
-    exchange = Exchange()
-    exchange.began = time.monotonic()
-    exchange.noted = {}
-    exchange.lines = []
-    exchange.client = down.peer
-    exchange.secure = down.secure
-    exchange.route = down.live.nowhere
-    exchange.forwarded = down.forwarded
     ids = down.worker.ids.take()
-    exchange.trace_id = exchange.request_id = ids[3:35]
-    exchange.traceparent = ids
-    return exchange
+    request_id = ids[3:35]
+    return Exchange(
+        monotonic(), down.peer, down.live.nowhere, down.secure, down.forwarded, request_id, request_id, ids
+    )
 
 
 def read(down: "Downstream", exchange: Exchange, head: bytes) -> Refuse | Answer | None:
@@ -99,14 +92,13 @@ def read(down: "Downstream", exchange: Exchange, head: bytes) -> Refuse | Answer
     if host is None or not valid_host(host):
         return _BAD_HOST
     exchange.host = exchange.forwarded_host = host
-    if flags & CONNECTION or not reader.minor:
-        _connection(down, exchange, noted.get(b"connection", b""))
-    if flags & AUTHORIZATION:
-        exchange.authorization = noted[b"authorization"].strip()
-    if flags & COOKIE:
-        exchange.cookie = noted[b"cookie"].strip()
-    if flags & (FORWARDED | TRACE | REQUEST_ID):
-        _said_by_others(down, exchange, flags)
+    if flags & _TOLD or not reader.minor:
+        if flags & CONNECTION or not reader.minor:
+            _connection(down, exchange, noted.get(b"connection", b""))
+        if flags & (FORWARDED | TRACE | REQUEST_ID):
+            _said_by_others(down, exchange, flags)
+    exchange.authorization = noted.get(b"authorization", b"")
+    exchange.cookie = noted.get(b"cookie", b"")
     target = reader.target
     if method == b"CONNECT":
         return Refuse(faults.CONNECT_REFUSED)
@@ -123,10 +115,15 @@ def read(down: "Downstream", exchange: Exchange, head: bytes) -> Refuse | Answer
 def _find_route(live: "Live", exchange: Exchange, target: bytes) -> Refuse | Answer | None:
     noted = exchange.noted
     opted = 0
+    mark = target.find(b"?")
+    if mark >= 0:
+        path, query = target[:mark], target[mark:]
+        if not _is_query(query):
+            return _BAD_QUERY
+        exchange.query = query
+    else:
+        path = target
     try:
-        path, exchange.query = split_target(target)
-        if exchange.query and not _is_query(exchange.query):
-            return _BAD_TARGET
         try:
             exchange.path = canonical(path)
         except Ambiguous:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.edge import answers, arrival, chain, forward, replies, sending
 from gateway.edge.answers import MOST_DRAINED, conclude, refuse, refuse_unread
-from gateway.edge.body import RequestBody, TooLarge
+from gateway.edge.body import RequestBody
 from gateway.edge.clock import NEVER, touch
-from gateway.edge.framing import BadChunk
 from gateway.edge.states import (
     DRAINING,
     GONE,

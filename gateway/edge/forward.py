@@ -32,14 +32,19 @@ def prepare(exchange: Exchange) -> None:
     route = exchange.route
     flags = exchange.flags
     lines = exchange.lines
-    if flags & AUTHORIZATION:
-        value = exchange.authorization
-        if route.forward_credential or not is_our_token(value):
-            lines.append(b"Authorization: " + value)
-    if flags & COOKIE:
-        cookie = exchange.cookie if route.forward_credential else without_our_cookies(exchange.cookie)
-        if cookie:
-            lines.append(b"Cookie: " + cookie)
+    value = exchange.authorization
+    if (
+        value
+        and flags & AUTHORIZATION
+        and (b"ps" not in value or route.forward_credential or not is_our_token(value))
+    ):
+        lines.append(b"Authorization: " + value)
+    value = exchange.cookie
+    if value and flags & COOKIE:
+        if b"postern" in value and not route.forward_credential:
+            value = without_our_cookies(value)
+        if value:
+            lines.append(b"Cookie: " + value)
     if flags & DROPPABLE and route.request_drop:
         exchange.lines = dropped(lines, route.request_drop)
 
@@ -150,7 +155,7 @@ def _send(
     if pool.host:
         host = authority(server.record).encode() if pool.host == b"upstream" else pool.host
     exchange.sent = time.monotonic()
-    exchange.server = server.name.encode()
+    exchange.server = server.log_name
     exchange.attempts += 1
     down.upstream = connection
     connection.send(down, message(exchange, host))

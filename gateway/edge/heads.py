@@ -14,6 +14,7 @@ from gateway.model import faults, headers
 from gateway.model.faults import Fault
 from gateway.model.headers import (
     CODING,
+    CONNECTION,
     CREDENTIAL,
     DOUBLED,
     DROP,
@@ -177,6 +178,8 @@ class RequestReader:
             kind = self._names.judge(name)
         if kind & CREDENTIAL and not headers.is_our_token(value):
             kind |= PASSED
+        if kind & CONNECTION and value.strip(b" \t").lower() == b"keep-alive":
+            kind &= ~CONNECTION  # says nothing on 1.1; on 1.0 it is looked for
         if not kind:
             entry = PLAIN
         elif kind & NOTED:
@@ -290,6 +293,8 @@ class ReplyReader:
             kind = names.judge(name)
         if kind & SET_COOKIE:  # never remembered: cookies differ, and are secrets
             return _DROPPED if headers.sets_our_cookie(value) else PLAIN
+        if kind & CONNECTION and value.strip(b" \t").lower() == b"keep-alive":
+            kind &= ~CONNECTION
         entry = (kind, name.lower(), value.strip(b" \t")) if kind else PLAIN
         memory.add(line, entry)
         return entry

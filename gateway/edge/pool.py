@@ -93,7 +93,8 @@ class Pool:
             return
         connection.since = time.monotonic()
         server.idle.append(connection)
-        self.let_one_in(server)
+        if self._waiting:
+            self.let_one_in(server)
 
     def let_one_in(self, server: ServerState) -> None:
         waiting = self._waiting.get(server)
@@ -102,6 +103,7 @@ class Pool:
             if not waiter.done():
                 waiter.set_result(None)
                 return
+        self._waiting.pop(server, None)
 
     async def connection(self, server: ServerState, *, fresh: bool) -> "Upstream":
         """A warm connection or (always, when `fresh`) a new one; waits while the server has as many as it may."""

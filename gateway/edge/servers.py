@@ -10,6 +10,8 @@ from math import inf
 from random import Random
 from typing import Any
 
+import msgspec
+
 from gateway.config.snapshot import Server, Upstream
 from gateway.edge.balance import Balancer, balancer
 from gateway.model.exchange import Exchange
@@ -27,7 +29,7 @@ class ServerState:
 
     __slots__ = (
         "active", "address", "checks", "ejected_for", "ejected_until", "errors", "failures", "family", "gone",
-        "healthy", "idle", "key", "name", "open", "record", "weight",
+        "healthy", "idle", "key", "log_name", "name", "open", "record", "weight",
     )  # fmt: skip
 
     def __init__(self, record: Server, family: int, address: Address) -> None:
@@ -35,6 +37,7 @@ class ServerState:
         self.family = family
         self.address = address
         self.name = label(record, address)
+        self.log_name = msgspec.json.encode(self.name)
         self.key = _key(address)  # what hashing knows it by: equal in all workers
         self.weight = record.weight
         self.active = 0  # requests now
@@ -225,6 +228,7 @@ class Group:
     def _keep(self, state: ServerState, record: Server) -> None:
         self._unresolved.discard(record)
         state.record, state.weight, state.name = record, record.weight, label(record, state.address)
+        state.log_name = msgspec.json.encode(state.name)
         if self.upstream.health is None:
             state.healthy, state.checks = True, 0
 

@@ -1,7 +1,7 @@
 """One connection to an upstream server: sends a request, reads the reply strictly, streams it to the client."""
 
 import asyncio
-import time
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from gateway.edge.chain import on_way_back
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 IDLE, HEAD, BY_LENGTH, CHUNKED, TO_THE_END, TUNNEL, OVER = range(7)
 LONGEST_HEAD = 64 * 1024
 MOST_INTERIM = 16  # replies 1xx before the real one
+_NOT_USUAL = CONNECTION | CODING
 _LENGTH_NAME = frozenset({b"content-length"})
 
 
@@ -163,7 +164,9 @@ class Upstream(asyncio.Protocol):
                 self._bad_reply("too many interim replies")
                 return
             if status != 100 and exchange.version:
-                down.transport.write(b"\r\n".join((STATUS_LINES[status][:-2], *reader.lines, b"", b"")))
+                down.transport.write(
+                    b"\r\n".join((STATUS_LINES[status][:-2], *self._interim_lines(), b"", b""))
+                )
             if not data:
                 return
         if status in self.pool.retry_statuses and may_retry(down):
@@ -176,39 +179,30 @@ class Upstream(asyncio.Protocol):
         reader = down.worker.reply_reader
         route = exchange.route
         exchange.status = status
-        exchange.replied = now = time.monotonic()
-        pool = self.pool
-        pool.counters.add(now - exchange.sent)
+        exchange.replied = now = monotonic()
+        self.pool.counters.add(now - exchange.sent)
         if self.server.failures and status < 500:
-            pool.group.succeeded(self.server)
-        flags, lines = reader.flags, reader.lines
-        self._reusable = bool(reader.minor)
-        if flags & CONNECTION or not reader.minor:
-            connection = reader.noted.get(b"connection", b"").lower()
-            self._reusable = b"close" not in connection and (self._reusable or b"keep-alive" in connection)
-            lines = without_nominated(lines, connection)
+            self.pool.group.succeeded(self.server)
+        lines = reader.lines
         length = reader.length
-        if exchange.method == b"HEAD" or status in BODYLESS:
-            self._left, self.phase = 0, BY_LENGTH
-            if status == 204 and flags & LENGTH:
-                lines = dropped(lines, _LENGTH_NAME)
-        elif flags & CODING:
-            self._decoder = ChunkDecoder(LONGEST_HEAD)
-            self.phase = CHUNKED
-        elif length is not None:
-            self._left, self.phase = length, BY_LENGTH
+        if (
+            length is not None
+            and reader.minor
+            and exchange.method != b"HEAD"
+            and not exchange.upgrade
+            and not reader.flags & _NOT_USUAL
+            and status not in BODYLESS
+        ):
+            self._left, self.phase, self._reusable = length, BY_LENGTH, True  # the usual case
         else:
-            self.phase, self._reusable = TO_THE_END, False
-        keep = down.keep and not down.worker.draining
-        if exchange.upgrade:  # refused by the upstream: what follows may be of either protocol
-            keep = self._reusable = False
-        down.chunked = False
-        parts = [STATUS_LINES[status]]
+            lines = self._judge_framing(exchange, status, lines)
+        keep = down.keep and not down.worker.draining and not exchange.upgrade
         if route.on_responses:
             status, lines = self._through_policies(exchange, status, lines)
-            parts[0] = STATUS_LINES[status]
+        parts = [STATUS_LINES[status]]
         if lines:
             parts += (b"\r\n".join(lines), b"\r\n")
+        down.chunked = False
         if self.phase > BY_LENGTH:
             if exchange.version:
                 down.chunked = True
@@ -217,24 +211,52 @@ class Upstream(asyncio.Protocol):
                 keep = False
             exchange.endless = reader.noted.get(b"content-type", b"").startswith(b"text/event-stream")
         down.keep = keep
-        parts += (route.reply_add, exchange.reply_add, b"X-Request-Id: ", exchange.request_id, b"\r\n")
-        if not keep or not exchange.version:
-            parts.append(connection_line(exchange, keep=keep))
-        parts.append(b"\r\n")
+        parts += (route.reply_add, exchange.reply_add, b"X-Request-Id: ", exchange.request_id)
+        parts.append(
+            b"\r\n\r\n"
+            if keep and exchange.version
+            else b"\r\n" + connection_line(exchange, keep=keep) + b"\r\n"
+        )
         down.replying = True
-        if self.phase == BY_LENGTH and len(data) >= self._left:  # the whole reply in one read: the usual case
-            left = self._left
-            if left:
-                parts.append(data[:left])
-                exchange.bytes_out += left
+        left = self._left
+        if self.phase == BY_LENGTH and len(data) >= left:  # the whole reply in one read: the usual case
+            exchange.bytes_out = left
+            surplus = len(data) > left
+            parts.append(data[:left] if surplus else data)
             down.transport.write(b"".join(parts))
-            self._complete(len(data) > left)
+            self._complete(surplus)
             return
         down.transport.write(b"".join(parts))
         if data:
             self._stream(data)
         else:
             touch(down)
+
+    def _judge_framing(self, exchange: Exchange, status: int, lines: list[bytes]) -> list[bytes]:
+        """How this reply ends, and whether the connection can be used again; less the lines that go no further."""
+        reader = self.down.worker.reply_reader
+        flags, length = reader.flags, reader.length
+        reusable = bool(reader.minor)
+        if flags & CONNECTION or not reader.minor:
+            connection = reader.noted.get(b"connection", b"").lower()
+            reusable = b"close" not in connection and (reusable or b"keep-alive" in connection)
+            lines = without_nominated(lines, connection)
+        if exchange.upgrade:  # refused by the upstream: what follows may be of either protocol
+            reusable = False
+        self._left = 0
+        if exchange.method == b"HEAD" or status in BODYLESS:
+            self.phase = BY_LENGTH
+            if status == 204 and flags & LENGTH:
+                lines = dropped(lines, _LENGTH_NAME)
+        elif flags & CODING:
+            self._decoder = ChunkDecoder(LONGEST_HEAD)
+            self.phase = CHUNKED
+        elif length is not None:
+            self._left, self.phase = length, BY_LENGTH
+        else:
+            self.phase, reusable = TO_THE_END, False
+        self._reusable = reusable
+        return lines
 
     def _through_policies(
         self, exchange: Exchange, status: int, lines: list[bytes]
@@ -272,8 +294,7 @@ class Upstream(asyncio.Protocol):
     def _complete(self, surplus: bool) -> None:
         """The reply has ended as its framing says; a connection with something more on it is not used again."""
         down = self.down
-        ending = LAST_CHUNK if down.chunked else b""
-        self._leave()
+        self.server.active -= 1
         if self._reusable and not surplus and down.request_is_over and not self.closed:
             self.phase = IDLE
             self.used = True
@@ -282,7 +303,7 @@ class Upstream(asyncio.Protocol):
             self.pool.release(self)
         else:
             self.close()
-        down.end_reply(ending)
+        down.end_reply(LAST_CHUNK if down.chunked else b"")
 
     def _leave(self) -> None:
         self.server.active -= 1
@@ -304,6 +325,11 @@ class Upstream(asyncio.Protocol):
         """No reply, or no more of it, in time; the caller tells the client and abandons this connection."""
         self.pool.failed(self.server, "timeout")
 
+    def _interim_lines(self) -> list[bytes]:
+        """Of a reply 1xx, which has no body and so no length (RFC 9110 section 8.6)."""
+        reader = self.down.worker.reply_reader
+        return dropped(reader.lines, _LENGTH_NAME) if reader.flags & LENGTH else reader.lines
+
     # Upgrades
 
     def _switch_protocols(self, data: bytes) -> None:
@@ -314,11 +340,11 @@ class Upstream(asyncio.Protocol):
             self._bad_reply("101 that was not asked for")
             return
         exchange.status = 101
-        exchange.replied = time.monotonic()
+        exchange.replied = monotonic()
         self.pool.counters.add(exchange.replied - exchange.sent)
         self.phase = TUNNEL
         route = exchange.route
-        head = (STATUS_LINES[101], *[line + b"\r\n" for line in reader.lines], route.reply_add, exchange.reply_add,
+        head = (STATUS_LINES[101], *[line + b"\r\n" for line in self._interim_lines()], route.reply_add, exchange.reply_add,
                 b"X-Request-Id: ", exchange.request_id, b"\r\nConnection: Upgrade\r\nUpgrade: ",
                 reader.noted[b"upgrade"], b"\r\n\r\n", data)  # fmt: skip
         exchange.bytes_out += len(data)

@@ -147,7 +147,7 @@ class Worker:
             route.counters.refuse(exchange.failed.code)
         access_log = route.log
         if access_log is not None and (route.log_sample >= 1.0 or random.random() < route.log_sample):
-            access_log.add(self._lines.line(exchange, route, exchange.status, now))
+            access_log.add(self._lines.line(exchange, route, now))
 
     def log_crash(self, what: str, exchange: Exchange) -> None:
         log.exception(

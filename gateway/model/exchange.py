@@ -2,29 +2,38 @@
 
 from typing import Any
 
+import msgspec
+
 from gateway.model.faults import Fault
 from gateway.model.verdict import Refuse
 
 
-class Exchange:
-    """One request and its reply. Made per request, so: few assignments, the rest are class-level defaults."""
+class Exchange(msgspec.Struct, gc=False):
+    """One request and its reply. One is made per request, in one call; it never refers back to who holds it, so the
+    collector of cycles need not know of it."""
+
+    began: float = 0.0  # monotonic seconds
+    client: bytes = b""  # the client's address after the walk through trusted proxies, as text
+    route: Any = None  # edge.routes.Route
+    secure: bool = False  # https, as the client sees it
+    forwarded: bytes = b""  # the X-Forwarded-* lines, up to the value of X-Forwarded-Host
+    request_id: bytes = b""
+    trace_id: bytes = b""
+    traceparent: bytes = b""
 
     method: bytes = b"-"
     path: bytes = b"-"  # the canonical path; decisions, logs and the forwarded target all use it
     query: bytes = b""  # with its "?", byte for byte as it came; takes part in no decision
     host: bytes = b""  # as sent, checked to be a host with an optional port
-    noted: dict[bytes, bytes]  # the headers some policy asked for: lower-case name -> value (joined by ", ")
-    client: bytes  # the client's address after the walk through trusted proxies, as text
-    secure: bool = False  # https, as the client sees it
+    noted: dict[
+        bytes, bytes
+    ] = {}  # the headers some policy asked for: lower-case name -> value (joined by ", ")
     version: int = 1  # 1 for HTTP/1.1, 0 for HTTP/1.0
-    request_id: bytes = b""
     content_length: int | None = None  # None when chunked; 0 without a body
     upgrade: bytes = b""  # lower-case protocol of an Upgrade this route offers, else empty
     cookie: bytes = b""  # all Cookie lines joined by "; "
     authorization: bytes = b""
 
-    route: Any = None  # edge.routes.Route
-    params: tuple[bytes, ...] = ()  # values of {name} and the rest of /**, in order
     identity: Any = None  # model.identity.Identity from issue "Identity" on
     body_limit: int = 0
     request_add: bytes = b""  # header lines for the upstream, added by policies for this request
@@ -33,13 +42,10 @@ class Exchange:
     reports: tuple[tuple[str, str], ...] = ()  # report mode: (policy, code) that would have refused
 
     # kept by the edge for the log and for the way back
-    began: float  # monotonic seconds
     status: int = 0
     flags: int = 0  # bits of model.headers, over the whole head
-    lines: list[bytes]  # header lines for the upstream, without CRLF
-    forwarded: bytes = b""  # the X-Forwarded-* lines, up to the value of X-Forwarded-Host
+    lines: list[bytes] = []  # header lines for the upstream, without CRLF
     forwarded_host: bytes = b""
-    traceparent: bytes = b""
     rewritten: bytes = b""  # the path towards the upstream, on routes that rewrite
     endless: bool = False  # an event stream: silence is no fault
     attempts: int = 0  # sendings upstream
@@ -47,8 +53,7 @@ class Exchange:
     tried: tuple[Any, ...] = ()  # servers that failed for this request
     sent: float = 0.0  # when the request went upstream
     replied: float = 0.0  # when the head of the reply came
-    server: bytes = b""
-    trace_id: bytes = b""
+    server: bytes = b"null"  # where it went, as JSON text
     bytes_in: int = 0
     bytes_out: int = 0
     failed: Fault | None = None  # why the gateway itself answered, or broke off
