@@ -24,9 +24,10 @@ _FLUSH_AFTER_LINES = 4096
 _LAST_WORDS = 2.0  # seconds for what is waiting when the worker ends
 _QUEUED_AT_MOST = 8 * 1024 * 1024
 _LINE = (
-    b'{"time":"%b.%03dZ",%b"method":"%b","path":"%b","status":%d,"ms":%d.%03d,"upstream_ms":%d.%03d,"server":%b,'
+    b'{"time":"%b.%bZ",%b"method":"%b","path":"%b","status":%d,"ms":%d.%b,"upstream_ms":%d.%b,"server":%b,'
     b'"client":"%b","agent":%b,"request_id":"%b","trace_id":"%b","bytes_in":%d,"bytes_out":%d%b}\n'
 )
+_THREE = [b"%03d" % number for number in range(1000)]
 _to_json = msgspec.json.Encoder().encode
 
 
@@ -229,8 +230,8 @@ class LineWriter:
         waited = exchange.replied - exchange.sent
         upstream = int(waited * 1e6) if waited > 0.0 else 0
         return _LINE % (
-            self._second_text, int((at - second) * 1000), route.log_start, exchange.method, path, exchange.status,
-            micros // 1000, micros % 1000, upstream // 1000, upstream % 1000, exchange.server, exchange.client,
+            self._second_text, _THREE[int((at - second) * 1000)], route.log_start, exchange.method, path, exchange.status,
+            micros // 1000, _THREE[micros % 1000], upstream // 1000, _THREE[upstream % 1000], exchange.server, exchange.client,
             b"null" if agent is None else self._agents.get(agent) or self._agent(agent),
             exchange.request_id, exchange.trace_id, exchange.bytes_in, exchange.bytes_out,
             self._rare(exchange, route) if exchange.rare or route.log_query else b"",

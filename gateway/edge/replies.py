@@ -2,6 +2,7 @@
 
 import html
 import time
+from functools import lru_cache
 from http import HTTPStatus
 
 import msgspec
@@ -55,7 +56,12 @@ def of_fault(
 
 
 def http_date() -> bytes:
-    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()).encode()
+    return _date_of(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _date_of(second: int) -> bytes:
+    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second)).encode()
 
 
 def to_bytes(exchange: Exchange, reply: Reply, *, keep: bool) -> bytes:

@@ -46,6 +46,12 @@ def pump(down: "Downstream", data: bytes) -> None:
     """A piece of the body to the upstream; what follows the body is held."""
     exchange, body, upstream = down.exchange, down.body, down.upstream
     assert body is not None and upstream is not None
+    if not down.replying and not upstream.closed and upstream.has_news():
+        # an early reply, it may be: read it before a write to a closed connection would throw it away
+        down.buffer = data
+        down.pause(HOLDING)
+        down.worker.loop.call_soon(_pump_again, down)
+        return
     if body.chunked and len(data) > SLICE:  # tiny chunks cost much: others have their turn in between
         down.buffer = data[SLICE:]
         data = data[:SLICE]

@@ -1,6 +1,7 @@
 """One connection to an upstream server: sends a request, reads the reply strictly, streams it to the client."""
 
 import asyncio
+import select
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -9,12 +10,12 @@ from gateway.edge.clock import touch
 from gateway.edge.forward import may_retry, upstream_failed
 from gateway.edge.framing import LAST_CHUNK, BadChunk, ChunkDecoder, as_chunk
 from gateway.edge.heads import BadReply
-from gateway.edge.replies import BODYLESS, STATUS_LINES, connection_line
+from gateway.edge.replies import BODYLESS, STATUS_LINES, connection_line, http_date
 from gateway.edge.states import UPSTREAM_FULL
 from gateway.model import faults
 from gateway.model.exchange import Exchange
 from gateway.model.faults import Fault
-from gateway.model.headers import CODING, CONNECTION, LENGTH, dropped, without_nominated
+from gateway.model.headers import CODING, CONNECTION, DATED, LENGTH, dropped, without_nominated
 from gateway.model.verdict import Reply
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Upstream(asyncio.Protocol):
     """Serves one request at a time; `down` is the client's connection while it does."""
 
     __slots__ = (
-        "_buffer", "_decoder", "_interim", "_left", "_reusable", "closed", "down", "phase", "pool", "reading_paused",
+        "_buffer", "_decoder", "_interim", "_left", "_poll", "_reusable", "closed", "down", "phase", "pool", "reading_paused",
         "server", "since", "stood", "transport", "used",
     )  # fmt: skip
 
@@ -52,6 +53,7 @@ class Upstream(asyncio.Protocol):
         self._buffer = b""
         self._left = 0
         self._interim = 0
+        self._poll: select.poll | None = None
 
     # The connection
 
@@ -117,6 +119,15 @@ class Upstream(asyncio.Protocol):
             self.server.active -= 1
         self.close()
 
+    def has_news(self) -> bool:
+        """Whether something came that was not read yet: perhaps an early reply, which a write that fails would lose."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(
+                self.transport.get_extra_info("socket").fileno(), select.POLLIN | select.POLLHUP
+            )
+        return bool(self._poll.poll(0))
+
     # The reply
 
     def data_received(self, data: bytes) -> None:
@@ -144,6 +155,10 @@ class Upstream(asyncio.Protocol):
             if end < 0 or end > LONGEST_HEAD:
                 if len(data) > LONGEST_HEAD:
                     self._bad_reply("the head is too large")
+                    return
+                if data[:5] != b"HTTP/"[: len(data)]:
+                    self._bad_reply("this is no HTTP")
+                    return
                 self._buffer = data
                 return
             end += 4
@@ -211,6 +226,8 @@ class Upstream(asyncio.Protocol):
                 keep = False
             exchange.endless = reader.noted.get(b"content-type", b"").startswith(b"text/event-stream")
         down.keep = keep
+        if not reader.flags & DATED:  # RFC 9110 section 6.6.1
+            parts += (b"Date: ", http_date(), b"\r\n")
         parts += (route.reply_add, exchange.reply_add, b"X-Request-Id: ", exchange.request_id)
         parts.append(
             b"\r\n\r\n"

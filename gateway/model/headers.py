@@ -122,6 +122,7 @@ class RequestNames:
 
 # What becomes of a reply's header.
 SET_COOKIE = 1 << 19
+DATED = 1 << 22
 _REPLY_NAMED: dict[bytes, int] = {
     b"content-length": NOTED | PASSED | LENGTH,
     b"transfer-encoding": NOTED | CODING,
@@ -129,6 +130,7 @@ _REPLY_NAMED: dict[bytes, int] = {
     b"upgrade": NOTED | UPGRADE,
     b"set-cookie": SET_COOKIE,
     b"content-type": NOTED | PASSED,
+    b"date": DATED | PASSED,
 }
 _REPLY_OURS = (b"x-access-token", b"x-accel-")
 
