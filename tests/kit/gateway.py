@@ -49,14 +49,14 @@ def complete(yaml: str, port: int, admin: int) -> str:
 class Gateway:
     """A running gateway; made by run_gateway."""
 
-    def __init__(self, folder: Path, workers: int, env: dict[str, str]) -> None:
+    def __init__(self, folder: Path, workers: int, env: dict[str, str], role: str = "all") -> None:
         self.folder = folder
         self.port, self.admin = free_port(), free_port()
         self.token = secrets.token_hex(16)
         self.routes = folder / "routes.yaml"
         self._env = {"PATH": os.environ["PATH"], "POSTERN_ADMIN_TOKEN": self.token, **env}
         self._command = [sys.executable, "-m", "gateway.cli.app", "run", "-c", str(self.routes)]
-        self._command += ["--workers", str(workers)]
+        self._command += ["--workers", str(workers), "--role", role]
         self.process: subprocess.Popen[bytes] | None = None
 
     def write(self, yaml: str) -> None:
@@ -176,14 +176,14 @@ class Gateway:
 
 @contextmanager
 def run_gateway(
-    yaml: str, *, workers: int = 1, env: dict[str, str] | None = None, check: bool = True
+    yaml: str, *, workers: int = 1, env: dict[str, str] | None = None, check: bool = True, role: str = "all"
 ) -> Iterator[Gateway]:
     """A ready gateway on free ports; on leaving, it must end cleanly and have written no traceback.
 
     `listen`, `admin`, `drain` and `version` are filled in where the text leaves them out.
     """
     with tempfile.TemporaryDirectory(prefix="postern-test-") as folder:
-        gateway = Gateway(Path(folder), workers, env or {})
+        gateway = Gateway(Path(folder), workers, env or {}, role)
         gateway.write(yaml)
         try:
             gateway.start()
