@@ -156,7 +156,8 @@ def resolve(listen: Listen) -> tuple[socket.AddressFamily, tuple[str, int]]:
     found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     found.sort(key=lambda one: one[0] != socket.AF_INET)
     family, _, _, _, address = found[0]
-    return family, address  # type: ignore[return-value]  # typeshed allows for families that we did not ask for
+    # typeshed allows for families that we did not ask for
+    return family, address  # type: ignore[return-value]
 
 
 def explain(error: OSError, listen: Listen, key: str) -> str:

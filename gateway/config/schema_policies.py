@@ -37,7 +37,8 @@ LATER = ("csrf", "bind", "require", "rate_limit", "assertion", "plugins")
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _ORIGIN = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]*)://(\*\.)?([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
+    r"([A-Za-z][A-Za-z0-9+.-]*)://(\*\.)?"
+    r"([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
 )
 
 

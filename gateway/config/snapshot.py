@@ -1,4 +1,4 @@
-"""The compiled configuration: frozen, plain, and all that a worker is ever given. Seconds and bytes throughout."""
+"""The compiled configuration: frozen, plain, all that a worker is given; seconds and bytes throughout."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""The access log: one JSON line a request, written whole and aside, so that a slow log never slows a request."""
+"""The access log: one JSON line a request, written whole, and aside: a slow log never slows a request."""
 
 import asyncio
 import collections
@@ -52,7 +52,8 @@ class Text:
 
 
 class AccessLog:
-    """Where the lines of one worker go: gathered for a moment, then handed to a sink that never blocks the loop."""
+    """Where the lines of one worker go: gathered for a moment, then handed to a sink that never blocks the
+    loop."""
 
     def __init__(self, to: str, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -153,8 +154,8 @@ class PipeSink:
 
 
 class FileSink:
-    """A file (or a socket), which may make its writer wait: a thread waits. Few large pieces, since each hand-over
-    of the interpreter's lock between two threads costs more than the writing."""
+    """A file (or a socket), which may make its writer wait: a thread waits. It gets few large pieces, as handing
+    the interpreter's lock from thread to thread costs more than the writing."""
 
     def __init__(self, fd: int) -> None:
         self.dropped = 0
@@ -230,8 +231,10 @@ class LineWriter:
         waited = exchange.replied - exchange.sent
         upstream = int(waited * 1e6) if waited > 0.0 else 0
         return _LINE % (
-            self._second_text, _THREE[int((at - second) * 1000)], route.log_start, exchange.method, path, exchange.status,
-            micros // 1000, _THREE[micros % 1000], upstream // 1000, _THREE[upstream % 1000], exchange.server, exchange.client,
+            self._second_text, _THREE[int((at - second) * 1000)], route.log_start, exchange.method, path,
+            exchange.status,
+            micros // 1000, _THREE[micros % 1000], upstream // 1000, _THREE[upstream % 1000],
+            exchange.server, exchange.client,
             b"null" if agent is None else self._agents.get(agent) or self._agent(agent),
             exchange.request_id, exchange.trace_id, exchange.bytes_in, exchange.bytes_out,
             self._rare(exchange, route) if exchange.rare or route.log_query else b"",

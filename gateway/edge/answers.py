@@ -1,4 +1,4 @@
-"""When the gateway itself answers a client, or breaks off: refusals, fixed answers, and how the connection ends."""
+"""When the gateway itself answers a client, or breaks off: refusals, fixed answers, the connection's end."""
 
 import time
 from typing import TYPE_CHECKING

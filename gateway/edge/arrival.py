@@ -1,4 +1,4 @@
-"""From a head's bytes to a request that policies can judge: target, host, client, route. Refuses what is ambiguous."""
+"""From a head's bytes to a request that policies can judge: its target, host, client and route."""
 
 import re
 from time import monotonic
@@ -57,7 +57,8 @@ def settle(down: "Downstream", live: "Live") -> None:
 def forwarded_lines(client: bytes, proto: bytes, port: bytes) -> bytes:
     """All but the value of the last, which is the request's host."""
     return b"%bX-Forwarded-Proto: %b\r\n%bX-Forwarded-Host: " % (
-        b"X-Forwarded-For: %b\r\n" % client if client != _NO_ADDRESS else b"", proto, b"X-Forwarded-Port: %b\r\n" % port if port else b"",
+        b"X-Forwarded-For: %b\r\n" % client if client != _NO_ADDRESS else b"", proto,
+        b"X-Forwarded-Port: %b\r\n" % port if port else b"",
     )  # fmt: skip
 
 
@@ -153,7 +154,8 @@ def _find_route(live: "Live", exchange: Exchange, target: bytes) -> Refuse | Ans
 
 
 def _connection(down: "Downstream", exchange: Exchange, connection: bytes) -> None:
-    """What Connection says: whether to keep it, and names that must go no further (RFC 9110 section 7.6.1)."""
+    """What Connection says: whether to keep it, and names that must go no further (RFC 9110 section
+    7.6.1)."""
     tokens = {token.strip() for token in connection.lower().split(b",")}
     if b"close" in tokens or (not exchange.version and b"keep-alive" not in tokens):
         down.keep = False

@@ -1,4 +1,4 @@
-"""A request's body on its way up: counted to its end, bounded, framed anew, kept for a retry while it is small."""
+"""A request's body on its way up: counted to its end, bounded, framed anew, and kept for a retry if small."""
 
 from gateway.edge.framing import LAST_CHUNK, ChunkDecoder, as_chunk
 
@@ -26,7 +26,8 @@ class RequestBody:
         return self._decoder is not None
 
     def feed(self, data: bytes, limit: int) -> tuple[bytes, bytes]:
-        """(the bytes for the upstream, what follows the body once it is `over`). Raises BadChunk, TooLarge."""
+        """(the bytes for the upstream, what follows the body once it is `over`). Raises BadChunk,
+        TooLarge."""
         decoder = self._decoder
         if decoder is None:
             size = len(data)

@@ -1,6 +1,7 @@
 """The chain: a route's policies judge a request in the one fixed order, and see the reply in reverse.
 
-Plain calls as long as nothing must be waited for; only then a coroutine. Whatever a policy raises refuses the request.
+Plain calls as long as nothing must be waited for; only then a coroutine. Whatever a policy raises refuses
+the request.
 """
 
 import logging
@@ -16,7 +17,8 @@ _CRASHED = Refuse(faults.POLICY_CRASHED)
 
 
 def judge(exchange: Exchange, start: int = 0) -> Verdict:
-    """Ask the policies from number `start` on; the first that objects, answers, or must wait, ends the round."""
+    """Ask the policies from number `start` on; the first that objects, answers, or must wait, ends the
+    round."""
     judges = exchange.route.judges
     if start:
         judges = judges[start:]

@@ -1,4 +1,4 @@
-"""Deadlines of a client's connection: one number, set by what it waits for; the worker's sweep compares it."""
+"""Deadlines of a client's connection: one number, set by what it waits for, compared by a sweep."""
 
 import time
 from typing import TYPE_CHECKING

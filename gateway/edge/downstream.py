@@ -44,8 +44,10 @@ class Downstream(asyncio.Protocol):
     """Its `phase` is one of edge.states."""
 
     __slots__ = (
-        "body", "buffer", "chunked", "deadline", "exchange", "forwarded", "half_closed", "keep", "live", "origin",
-        "paused", "peer", "phase", "replying", "request_is_over", "secure", "serving", "taken", "task", "transport",
+        "body", "buffer", "chunked", "deadline", "exchange", "forwarded", "half_closed", "keep", "live",
+        "origin",
+        "paused", "peer", "phase", "replying", "request_is_over", "secure", "serving", "taken", "task",
+        "transport",
         "tunnel", "upstream", "worker", "writable",
     )  # fmt: skip
 
@@ -162,7 +164,8 @@ class Downstream(asyncio.Protocol):
                 break
             turns += 1
             if data[0] == 13 and data[:2] == b"\r\n":
-                # RFC 9112 section 2.2: empty lines before a request line are passed over; we take so few as to stay quick
+                # RFC 9112 section 2.2: empty lines before a request line are passed over, each in a turn of
+                # its own
                 data = data[2:]
                 self.buffer = b""
                 continue
@@ -184,7 +187,8 @@ class Downstream(asyncio.Protocol):
             self.hold(self.buffer)
 
     def take_later(self, data: bytes) -> None:
-        """Go on when others have had their turn; or, when the client does not read its replies, once it does."""
+        """Go on when others have had their turn; or, when the client does not read its replies, once it
+        does."""
         self.buffer = data
         self.pause(HOLDING)
         if self.writable:

@@ -1,4 +1,4 @@
-"""Sending a request upstream: its head as the upstream will read it, the choice of a server, dialling, trying again."""
+"""Sending a request upstream: its head as the upstream reads it, a server, dialling, trying again."""
 
 import time
 from typing import TYPE_CHECKING
@@ -50,7 +50,8 @@ def prepare(exchange: Exchange) -> None:
 
 
 def message(exchange: Exchange, host: bytes) -> bytes:
-    """The head that goes upstream. What the gateway sets comes after the client's lines, each exactly once."""
+    """The head that goes upstream. What the gateway sets comes after the client's lines, each exactly
+    once."""
     route = exchange.route
     target = exchange.path if route.rewrite is None else exchange.rewritten
     length = exchange.content_length
@@ -64,7 +65,8 @@ def message(exchange: Exchange, host: bytes) -> bytes:
         parts += (b"\r\n".join(lines), b"\r\n")
     parts += (
         route.request_add, exchange.request_add, exchange.forwarded, exchange.forwarded_host,
-        b"\r\nX-Request-Id: ", exchange.request_id, b"\r\ntraceparent: ", exchange.traceparent, b"\r\n", framing,
+        b"\r\nX-Request-Id: ", exchange.request_id, b"\r\ntraceparent: ", exchange.traceparent, b"\r\n",
+        framing,
     )  # fmt: skip
     if exchange.upgrade:
         parts += (b"Connection: Upgrade\r\nUpgrade: ", exchange.upgrade, b"\r\n")
@@ -73,7 +75,8 @@ def message(exchange: Exchange, host: bytes) -> bytes:
 
 
 def forward(down: "Downstream", exchange: Exchange) -> bool:
-    """Send at once when a server and a warm connection are there; False when it takes waiting (see `dial`)."""
+    """Send at once when a server and a warm connection are there; False when it takes waiting (see
+    `dial`)."""
     pool: Pool = exchange.route.pool
     server = pool.group.pick(exchange, exchange.tried)
     if server is None:

@@ -1,7 +1,7 @@
 """Where a body ends: by length, by chunks, or with the connection. Strict, and told to the byte.
 
-llhttp can't say at which byte a message ended, so what follows a chunked body could not be told from it: hence
-this decoder. RFC 9112 section 7.1; chunk extensions and trailers are read, bounded and dropped.
+llhttp can't say at which byte a message ended, so what follows a chunked body could not be told from it:
+hence this decoder. RFC 9112 section 7.1; chunk extensions and trailers are read, bounded and dropped.
 """
 
 import re

@@ -1,9 +1,10 @@
 """Reading heads, one complete request or reply head at a time; llhttp (httptools) judges the header lines.
 
-Most lines of a head have come before: what was said of a line is remembered, so that only new ones are judged;
-those of letters, digits and visible ASCII, which nobody can read differently, by a pattern, all others by llhttp.
-What concerns a whole head (framing, doubles, counts) is judged here each time. llhttp has no pause, no position
-and no limits: it never sees more than one line, and whoever calls has found the head's end.
+Most lines of a head have come before: what was said of a line is remembered, so that only new ones are
+judged; those of letters, digits and visible ASCII, which nobody can read differently, by a pattern, all others
+
+by llhttp. What concerns a whole head (framing, doubles, counts) is judged here each time. llhttp has no pause,
+no position and no limits: it never sees more than one line, and whoever calls has found the head's end.
 """
 
 import re

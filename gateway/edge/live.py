@@ -26,7 +26,8 @@ _PREFLIGHT = frozenset({b"origin", b"access-control-request-method"})
 
 
 class NoIdentity:
-    """Stands where the identity service will be asked: nobody can be known yet, so nobody with a credential passes."""
+    """Stands where the identity service will be asked: nobody can be known yet, so nobody with a credential
+    passes."""
 
     def resolve(self, credential: bytes, exchange: Exchange) -> Verdict:
         return Refuse(faults.IDENTITY_UNAVAILABLE)
@@ -36,7 +37,8 @@ class Route:
     """One route, ready: what its policies do, where it goes, what is the same in each of its log lines."""
 
     __slots__ = (
-        "counters", "fixed", "forward_credential", "headers", "hosts", "judge_names", "judges", "log", "log_query",
+        "counters", "fixed", "forward_credential", "headers", "hosts", "judge_names", "judges", "log",
+        "log_query",
         "log_sample", "log_start", "methods", "name", "on_responses", "opt_ins", "pattern", "pool", "reads",
         "reply_add", "reply_names", "report", "request_add", "request_drop", "rewrite", "upgrades",
     )  # fmt: skip

@@ -35,7 +35,8 @@ class Pool:
 
     __slots__ = (
         "_ssl", "_waiting", "attempts", "connect_timeout", "counters", "first_byte", "group", "host", "idle",
-        "idle_for", "max", "name", "retry_connect", "retry_methods", "retry_reset", "retry_statuses", "stream_idle",
+        "idle_for", "max", "name", "retry_connect", "retry_methods", "retry_reset", "retry_statuses",
+        "stream_idle",
         "worker",
     )  # fmt: skip
 
@@ -106,7 +107,8 @@ class Pool:
         self._waiting.pop(server, None)
 
     async def connection(self, server: ServerState, *, fresh: bool) -> "Upstream":
-        """A warm connection or (always, when `fresh`) a new one; waits while the server has as many as it may."""
+        """A warm connection or (always, when `fresh`) a new one; waits while the server has as many as it
+        may."""
         deadline = time.monotonic() + self.connect_timeout
         while True:
             warm = self.warm(server)

@@ -1,4 +1,4 @@
-"""Replies made by the gateway: problem+json for programs, a page for people, and the bytes of a reply's head."""
+"""Replies made by the gateway: problem+json for programs, a page for people; and any reply's head."""
 
 import html
 import time
@@ -21,7 +21,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 BODYLESS = frozenset({204, 304})
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:34em;margin:12vh auto;padding:0 1em;color:#222}}
 h1{{font-size:1.4em}}code{{color:#666}}</style></head>
 <body><h1>{title}</h1><p>{detail}</p><p><code>{status} {code} · {request_id}</code></p></body></html>

@@ -1,4 +1,4 @@
-"""What a worker tells when it is asked for its counts: counters as they are, gauges looked up at that moment."""
+"""What a worker tells when asked for its counts: counters as they are, gauges looked up at that moment."""
 
 from collections import Counter as Tally
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The path towards the upstream on routes that rewrite: a prefix less, or a template filled from the match."""
+"""The path towards the upstream on routes that rewrite: without a prefix, or a template filled."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,8 @@ def rewriter(record: config.Route) -> Rewrite | None:
 
 
 def _template(template: bytes, pattern: bytes) -> Rewrite:
-    """Segments of the template are literal, or the segment of the path that a {name} of the pattern stood for."""
+    """Segments of the template are literal, or the segment of the path that a {name} of the pattern stood
+    for."""
     places = {segment: at for at, segment in enumerate(pattern.split(b"/")) if segment.startswith(b"{")}
     rest_from = pattern.count(b"/") if pattern.endswith(b"/**") else 0
     keeps_rest = template.endswith(b"/**") and rest_from > 0

@@ -1,7 +1,7 @@
-"""Finding the route: by canonical path, host, headers and method, in time independent of the number of routes.
+"""Finding the route by canonical path, host, headers and method, in time independent of the number of routes.
 
-Exact beats {name} beats /**, segment by segment; then an exact host beats a wildcard beats any; then headers; then
-the file's order. The most specific place wins before methods are looked at.
+Exact beats {name} beats /**, segment by segment; then an exact host beats a wildcard beats any; then headers;
+then the file's order. The most specific place wins before methods are looked at.
 """
 
 from collections.abc import Iterable, Iterator

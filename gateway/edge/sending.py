@@ -1,4 +1,4 @@
-"""A request's body goes up: as it comes, as fast as the upstream takes it, and not a byte more than its framing says."""
+"""A request's body goes up: as it comes, as fast as the upstream takes it, to the byte of its framing."""
 
 import time
 from typing import TYPE_CHECKING

@@ -9,7 +9,8 @@ _USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
 class Lines(logging.Formatter):
-    """A record as JSON; what was given as `extra` becomes fields. A traceback is one field, not many lines."""
+    """A record as JSON; what was given as `extra` becomes fields. A traceback is one field, not many
+    lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, object] = {

@@ -1,6 +1,7 @@
-"""One connection to an upstream server: sends a request, reads the reply strictly, streams it to the client."""
+"""One connection to an upstream server: sends a request, reads its reply strictly, streams it down."""
 
 import asyncio
+import contextlib
 import select
 from time import monotonic
 from typing import TYPE_CHECKING, cast
@@ -34,7 +35,8 @@ class Upstream(asyncio.Protocol):
     """Serves one request at a time; `down` is the client's connection while it does."""
 
     __slots__ = (
-        "_buffer", "_decoder", "_interim", "_left", "_poll", "_reusable", "closed", "down", "phase", "pool", "reading_paused",
+        "_buffer", "_decoder", "_interim", "_left", "_poll", "_reusable", "closed", "down", "phase", "pool",
+        "reading_paused",
         "server", "since", "stood", "transport", "used",
     )  # fmt: skip
 
@@ -67,10 +69,8 @@ class Upstream(asyncio.Protocol):
         self.pool.let_one_in(self.server)
         phase, self.phase = self.phase, OVER
         if phase == IDLE:  # closed by the server, or never used
-            try:
+            with contextlib.suppress(ValueError):
                 self.server.idle.remove(self)
-            except ValueError:
-                pass
         elif phase == TUNNEL:
             self.server.active -= 1
             self.down.upstream = None
@@ -120,7 +120,8 @@ class Upstream(asyncio.Protocol):
         self.close()
 
     def has_news(self) -> bool:
-        """Whether something came that was not read yet: perhaps an early reply, which a write that fails would lose."""
+        """Whether something came that was not read yet: perhaps an early reply, which a write that fails
+        would lose."""
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(
@@ -250,7 +251,8 @@ class Upstream(asyncio.Protocol):
             touch(down)
 
     def _judge_framing(self, exchange: Exchange, status: int, lines: list[bytes]) -> list[bytes]:
-        """How this reply ends, and whether the connection can be used again; less the lines that go no further."""
+        """How this reply ends, and whether the connection can be used again; less the lines that go no
+        further."""
         reader = self.down.worker.reply_reader
         flags, length = reader.flags, reader.length
         reusable = bool(reader.minor)
@@ -309,7 +311,8 @@ class Upstream(asyncio.Protocol):
             self._complete(surplus)
 
     def _complete(self, surplus: bool) -> None:
-        """The reply has ended as its framing says; a connection with something more on it is not used again."""
+        """The reply has ended as its framing says; a connection with something more on it is not used
+        again."""
         down = self.down
         self.server.active -= 1
         if self._reusable and not surplus and down.request_is_over and not self.closed:
@@ -361,7 +364,8 @@ class Upstream(asyncio.Protocol):
         self.pool.counters.add(exchange.replied - exchange.sent)
         self.phase = TUNNEL
         route = exchange.route
-        head = (STATUS_LINES[101], *[line + b"\r\n" for line in self._interim_lines()], route.reply_add, exchange.reply_add,
+        lines = [line + b"\r\n" for line in self._interim_lines()]
+        head = (STATUS_LINES[101], *lines, route.reply_add, exchange.reply_add,
                 b"X-Request-Id: ", exchange.request_id, b"\r\nConnection: Upgrade\r\nUpgrade: ",
                 reader.noted[b"upgrade"], b"\r\n\r\n", data)  # fmt: skip
         exchange.bytes_out += len(data)

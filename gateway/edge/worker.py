@@ -88,7 +88,8 @@ class Worker:
             )
         secure = self._tls is not None
         return Listener(
-            self.loop, sock, lambda origin: Downstream(self, origin, secure), self._tls, snapshot.proxy_protocol,
+            self.loop, sock, lambda origin: Downstream(self, origin, secure), self._tls,
+            snapshot.proxy_protocol,
             trusted, log=log.warning,
         )  # fmt: skip
 
@@ -162,7 +163,8 @@ class Worker:
     # Time
 
     def _sweep(self) -> None:
-        """Deadlines, idle upstream connections, clocks and certificates: looked at together, a few times a second."""
+        """Deadlines, idle upstream connections, clocks and certificates: looked at together, a few times a
+        second."""
         now = time.monotonic()
         for connection in [each for each in self.connections if each.deadline < now]:
             try:

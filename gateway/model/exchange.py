@@ -9,8 +9,8 @@ from gateway.model.verdict import Refuse
 
 
 class Exchange(msgspec.Struct, gc=False):
-    """One request and its reply. One is made per request, in one call; it never refers back to who holds it, so the
-    collector of cycles need not know of it."""
+    """One request and its reply, made in one call. It never refers back to who holds it, so the collector of
+    cycles need not know of it."""
 
     began: float = 0.0  # monotonic seconds
     client: bytes = b""  # the client's address after the walk through trusted proxies, as text

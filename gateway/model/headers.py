@@ -62,7 +62,8 @@ _FORGEABLE = frozenset(
     b"x-http-method-override x-http-method x-method-override".split()
 )
 _FORGEABLE_PREFIXES = (
-    b"x-user-", b"x-forwarded-", b"x-auth-request-", b"x-remote-", b"x-authentik-", b"x-original-", b"x-envoy-",
+    b"x-user-", b"x-forwarded-", b"x-auth-request-", b"x-remote-", b"x-authentik-", b"x-original-",
+    b"x-envoy-",
 )  # fmt: skip
 _NOT_PLAIN = re.compile(rb"[^a-z0-9]")
 _LONGEST_REMEMBERED = 64
@@ -75,7 +76,8 @@ def folded(name: bytes) -> bytes:
 
 
 class RequestNames:
-    """What becomes of each request header of one configuration; every spelling is judged once and remembered."""
+    """What becomes of each request header of one configuration; every spelling is judged once and
+    remembered."""
 
     __slots__ = ("_droppable", "_extra", "_forgeable", "refuse_underscores", "remembered")
 
@@ -168,7 +170,8 @@ _OUR_TOKENS = (b"psa_", b"psr_", b"psk_")
 
 
 def is_our_token(value: bytes) -> bool:
-    """Whether a header's value is, or its bearer token is, a credential that this gateway's identity issues."""
+    """Whether a header's value is, or its bearer token is, a credential that this gateway's identity
+    issues."""
     if value[:6].lower() == b"bearer":
         value = value[6:].lstrip(b" \t,")
     return value.startswith(_OUR_TOKENS)
@@ -188,7 +191,8 @@ def sets_our_cookie(value: bytes) -> bool:
     if b"postern" not in value:
         return False
     name, _, rest = value.partition(b";")[0].partition(b"=")
-    # a browser may send a nameless cookie back so that its value reads as name and value (RFC 6265bis section 5.4)
+    # a browser may send a nameless cookie back so that its value reads as name and value (RFC 6265bis section
+    # 5.4)
     return (name.strip() or rest.partition(b"=")[0].strip()) in _OUR_COOKIES_FOLDED
 
 
@@ -196,7 +200,8 @@ _USUAL_TOKENS = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
 
 
 def without_nominated(lines: list[bytes], connection: bytes) -> list[bytes]:
-    """The lines less those that the Connection header, in lower case, names as hop-by-hop (RFC 9110 section 7.6.1)."""
+    """The lines less those that the Connection header, in lower case, names as hop-by-hop (RFC 9110 section
+    7.6.1)."""
     names = frozenset(token.strip() for token in connection.split(b",")) - _USUAL_TOKENS - FRAMING
     return dropped(lines, names) if names else lines
 

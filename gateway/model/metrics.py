@@ -1,4 +1,4 @@
-"""The names, helps and labels of all metrics: one table for those who count and for the page that shows them."""
+"""The names, helps and labels of all metrics: one table for those who count and for the page of metrics."""
 
 import msgspec
 
@@ -34,7 +34,8 @@ EDGE_METRICS: dict[str, Metric] = {
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
-    """One counter or gauge of one worker, or (counts, total) of one histogram. Samples of workers are added."""
+    """One counter or gauge of one worker, or (counts, total) of one histogram. Samples of workers are
+    added."""
 
     name: str
     labels: tuple[str, ...]

@@ -18,7 +18,8 @@ class Reply(msgspec.Struct):
 
 
 class Refuse(msgspec.Struct, frozen=True):
-    """The request fails here, with this fault; `headers` go onto the reply (WWW-Authenticate, Retry-After)."""
+    """The request fails here, with this fault; `headers` go onto the reply (WWW-Authenticate, Retry-
+    After)."""
 
     fault: Fault
     detail: str = ""
