@@ -40,7 +40,7 @@ HARD = pytest.mark.hard
 @contextmanager
 def one_worker(count: int, tls: str = "") -> Iterator[Gateway]:
     """A gateway that takes `count` connections and some others, warm."""
-    with open_files(2 * count + 1000), RecordingUpstream() as upstream:
+    with open_files(count + 1000), RecordingUpstream() as upstream:
         text = tls + YAML.replace("LIMIT", str(count + OTHERS)).replace("URL", upstream.url)
         with run_gateway(text) as gateway:
             yield gateway
@@ -87,7 +87,7 @@ def test_idle_connections(count: int) -> None:
         hold(gateway, count, None, 12 * KIB)
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(5_000, marks=HARD)])
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=HARD)])
 def test_idle_connections_with_tls(tmp_path: Path, count: int) -> None:
     authority = Authority(tmp_path)
     pair = authority.issue("server")
