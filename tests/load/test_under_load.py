@@ -96,7 +96,8 @@ def test_reloads_that_follow_upon_each_other(
         unbroken(load)
 
 
-@few_or_many
+# Fewer: after each one the supervisor waits longer before it starts the next.
+@pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.hard)])
 def test_killed_workers(gateway: Gateway, tmp_path: Path, times: int) -> None:
     """Only what was in the killed worker's hands fails; who connects meanwhile waits for the next one."""
     lost = 0
