@@ -92,16 +92,21 @@ AUTH = """auth_request /authorize;
       auth_request_set $user $upstream_http_x_user_id;
       proxy_set_header X-User-Id $user;
 """
+# Who uses auth_request must run an authorizer: here the cheapest there is, a static answer of nginx itself.
 AUTHORIZER = """
-    location = /authorize {
+    location = /authorize {{
       internal;
-      proxy_pass http://app;
+      proxy_pass http://{asked};
       proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_pass_request_body off;
       proxy_set_header Content-Length "";
       proxy_set_header X-Original-URI $request_uri;
-    }
+    }}
+"""
+OWN_AUTHORIZER = """
+  upstream authorizer {{ server 127.0.0.1:{port}; keepalive 64; keepalive_requests 1000000000; }}
+  server {{ listen 127.0.0.1:{port}; access_log off; location / {{ return 204; }} }}
 """
 
 
@@ -123,7 +128,8 @@ def start_upstream(nginx: str, folder: Path) -> Peer:
     return _start_nginx(nginx, folder, "upstream", UPSTREAM.format(port=port, reply=REPLY), port, None)
 
 
-def start_nginx(nginx: str, folder: Path, upstream: int, name: str, auth: bool, logged: bool) -> Peer:
+def start_nginx(nginx: str, folder: Path, upstream: int, name: str, authorizer: str, logged: bool) -> Peer:
+    """`authorizer`: none ("no"), in the same process ("own"), or beside the upstream, uncounted ("elsewhere")."""
     port = free_port()
     slug = name.replace(" ", "-").replace(",", "")
     log = folder / f"{slug}.access.log"
@@ -131,9 +137,13 @@ def start_nginx(nginx: str, folder: Path, upstream: int, name: str, auth: bool, 
         port=port,
         upstream=upstream,
         log=log if logged else "off",
-        auth=AUTH if auth else "",
-        authorizer=AUTHORIZER if auth else "",
+        auth="" if authorizer == "no" else AUTH,
+        authorizer=""
+        if authorizer == "no"
+        else AUTHORIZER.format(asked="authorizer" if authorizer == "own" else "app"),
     )
+    if authorizer == "own":
+        body += OWN_AUTHORIZER.format(port=free_port())
     return _start_nginx(nginx, folder, name, body, port, log if logged else None)
 
 

@@ -61,7 +61,7 @@ class Authenticate:
         self._duplicate = Refuse(DUPLICATE_CREDENTIAL)
 
     def effects(self) -> Effects:
-        return Effects(reads=self.credential_names | {b"sec-fetch-mode", b"accept"})
+        return Effects(reads=self.credential_names)
 
     def on_request(self, exchange: Exchange) -> Verdict:
         if self._off:

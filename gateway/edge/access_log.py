@@ -154,7 +154,7 @@ class PipeSink:
 
 
 class FileSink:
-    """A file (or a socket), which may make its writer wait: a thread waits. It gets few large pieces, as handing
+    """A file or a socket, which may make its writer wait: so a thread does. It gets few large pieces: handing
     the interpreter's lock from thread to thread costs more than the writing."""
 
     def __init__(self, fd: int) -> None:

@@ -114,7 +114,6 @@ def read(down: "Downstream", exchange: Exchange, head: bytes) -> Refuse | Answer
 
 
 def _find_route(live: "Live", exchange: Exchange, target: bytes) -> Refuse | Answer | None:
-    noted = exchange.noted
     opted = 0
     mark = target.find(b"?")
     if mark >= 0:
@@ -135,8 +134,10 @@ def _find_route(live: "Live", exchange: Exchange, target: bytes) -> Refuse | Ans
     except Ambiguous as error:
         return Refuse(faults.AMBIGUOUS_PATH, error.reason)
     method = exchange.method
-    if method == b"OPTIONS" and b"origin" in noted:  # a preflight is judged by the method it asks about
-        method = noted.get(b"access-control-request-method", method)
+    if method == b"OPTIONS" and exchange.header(
+        b"origin"
+    ):  # a preflight is judged by the method it asks about
+        method = exchange.header(b"access-control-request-method") or method
     route = live.table.find(exchange, method)
     if route is None:
         return _NO_ROUTE

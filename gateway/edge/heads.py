@@ -1,10 +1,9 @@
 """Reading heads, one complete request or reply head at a time; llhttp (httptools) judges the header lines.
 
 Most lines of a head have come before: what was said of a line is remembered, so that only new ones are
-judged; those of letters, digits and visible ASCII, which nobody can read differently, by a pattern, all others
-
-by llhttp. What concerns a whole head (framing, doubles, counts) is judged here each time. llhttp has no pause,
-no position and no limits: it never sees more than one line, and whoever calls has found the head's end.
+judged; those of letters, digits and visible ASCII, which nobody reads differently, by a pattern, all others
+by llhttp. What concerns a whole head (framing, doubles, counts) is judged here each time. llhttp has no
+pause, no position and no limits: it never sees more than one line; whoever calls found the head's end.
 """
 
 import re
@@ -145,9 +144,7 @@ class RequestReader:
         self.lines = passed
         self.length: int | None = 0
         flags = 0
-        known = self._memory.young
-        for line in lines:
-            entry = known.get(line)
+        for line, entry in zip(lines, map(self._memory.young.get, lines), strict=False):
             if entry is PLAIN:
                 passed.append(line)
                 continue
@@ -156,15 +153,18 @@ class RequestReader:
                     entry = self._memory.again(line) or self._new(line)
                 except BadLine:
                     return faults.BAD_REQUEST
+                if entry is PLAIN:
+                    passed.append(line)
+                    continue
             kind, name, value = entry
             flags |= kind
-            if kind & PASSED or not kind:
+            if kind & PASSED:
                 passed.append(line)
-            if kind & NOTED:
-                if name in noted:
-                    if kind & SINGLE:
-                        flags |= DOUBLED
-                    value = noted[name] + (b"; " if name == b"cookie" else b", ") + value
+            if name in noted:
+                if kind & SINGLE:
+                    flags |= DOUBLED
+                value = noted[name] + (b"; " if name == b"cookie" else b", ") + value
+            if name:
                 noted[name] = value
         self.flags = flags
         return self._judge_whole(flags, noted) if flags & _RARE else None
@@ -259,17 +259,18 @@ class ReplyReader:
         self.length: int | None = None
         flags = 0
         memory: Memory = names.memory
-        known = memory.young
-        for line in lines:
-            entry = known.get(line)
+        for line, entry in zip(lines, map(memory.young.get, lines), strict=False):
             if entry is PLAIN:
                 passed.append(line)
                 continue
             if entry is None:
                 entry = memory.again(line) or self._new(line, names, memory)
+                if entry is PLAIN:
+                    passed.append(line)
+                    continue
             kind, name, value = entry
             flags |= kind
-            if kind & PASSED or not kind:
+            if kind & PASSED:
                 passed.append(line)
             if kind & NOTED:
                 noted[name] = noted[name] + b", " + value if name in noted else value

@@ -22,8 +22,6 @@ from policies import POLICIES
 if TYPE_CHECKING:
     from gateway.edge.worker import Worker
 
-_PREFLIGHT = frozenset({b"origin", b"access-control-request-method"})
-
 
 class NoIdentity:
     """Stands where the identity service will be asked: nobody can be known yet, so nobody with a credential
@@ -120,7 +118,7 @@ class Live:
         self.opting_in = _opting_in(snapshot.routes)
         self.reader = RequestReader(
             RequestNames(
-                reads=_PREFLIGHT.union(
+                reads=frozenset[bytes]().union(
                     *(route.reads for route in self.routes),
                     *({name for name, _ in r.headers} for r in self.routes),
                 ),

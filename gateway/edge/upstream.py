@@ -16,7 +16,7 @@ from gateway.edge.states import UPSTREAM_FULL
 from gateway.model import faults
 from gateway.model.exchange import Exchange
 from gateway.model.faults import Fault
-from gateway.model.headers import CODING, CONNECTION, DATED, LENGTH, dropped, without_nominated
+from gateway.model.headers import CODING, CONNECTION, DATED, LENGTH, dropped, find, without_nominated
 from gateway.model.verdict import Reply
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class Upstream(asyncio.Protocol):
                 parts.append(b"Transfer-Encoding: chunked\r\n")
             else:
                 keep = False
-            exchange.endless = reader.noted.get(b"content-type", b"").startswith(b"text/event-stream")
+            exchange.endless = (find(lines, b"content-type") or b"").startswith(b"text/event-stream")
         down.keep = keep
         if not reader.flags & DATED:  # RFC 9110 section 6.6.1
             parts += (b"Date: ", http_date(), b"\r\n")

@@ -1,64 +1,84 @@
 """One request as the policies see it: its head, its route, who asks, and notes for the way back."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-import msgspec
-
 from gateway.model.faults import Fault
+from gateway.model.headers import find
 from gateway.model.verdict import Refuse
 
+_NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
+_NO_LINES: list[bytes] = []  # replaced, never added to, before anything is sent
 
-class Exchange(msgspec.Struct, gc=False):
-    """One request and its reply, made in one call. It never refers back to who holds it, so the collector of
-    cycles need not know of it."""
 
-    began: float = 0.0  # monotonic seconds
-    client: bytes = b""  # the client's address after the walk through trusted proxies, as text
-    route: Any = None  # edge.routes.Route
-    secure: bool = False  # https, as the client sees it
-    forwarded: bytes = b""  # the X-Forwarded-* lines, up to the value of X-Forwarded-Host
-    request_id: bytes = b""
-    trace_id: bytes = b""
-    traceparent: bytes = b""
+class Exchange:
+    """One request and its reply. One is made per request, so: slots, which are quick to set and to read."""
 
-    method: bytes = b"-"
-    path: bytes = b"-"  # the canonical path; decisions, logs and the forwarded target all use it
-    query: bytes = b""  # with its "?", byte for byte as it came; takes part in no decision
-    host: bytes = b""  # as sent, checked to be a host with an optional port
-    noted: dict[
-        bytes, bytes
-    ] = {}  # the headers some policy asked for: lower-case name -> value (joined by ", ")
-    version: int = 1  # 1 for HTTP/1.1, 0 for HTTP/1.0
-    content_length: int | None = None  # None when chunked; 0 without a body
-    upgrade: bytes = b""  # lower-case protocol of an Upgrade this route offers, else empty
-    cookie: bytes = b""  # all Cookie lines joined by "; "
-    authorization: bytes = b""
+    __slots__ = (
+        "attempts", "authorization", "began", "body_limit", "bytes_in", "bytes_out", "client",
+        "content_length", "cookie", "endless", "failed", "flags", "forwarded", "forwarded_host", "host",
+        "identity", "lines", "method", "noted", "path", "picked", "query", "rare", "refused", "replied",
+        "reply_add", "reports", "request_add", "request_id", "rewritten", "route", "secure", "sent",
+        "server", "status", "trace_id", "traceparent", "tried", "upgrade", "version", "why",
+    )  # fmt: skip
 
-    identity: Any = None  # model.identity.Identity from issue "Identity" on
-    body_limit: int = 0
-    request_add: bytes = b""  # header lines for the upstream, added by policies for this request
-    reply_add: bytes = b""  # header lines for the client, added by policies for this request
-    refused: Refuse | None = None  # the verdict that ended it; or, in report mode, would have
-    reports: tuple[tuple[str, str], ...] = ()  # report mode: (policy, code) that would have refused
-
-    # kept by the edge for the log and for the way back
-    status: int = 0
-    flags: int = 0  # bits of model.headers, over the whole head
-    lines: list[bytes] = []  # header lines for the upstream, without CRLF
-    forwarded_host: bytes = b""
-    rewritten: bytes = b""  # the path towards the upstream, on routes that rewrite
-    endless: bool = False  # an event stream: silence is no fault
-    attempts: int = 0  # sendings upstream
-    picked: Any = None  # the server whose turn it is, to be dialled
-    tried: tuple[Any, ...] = ()  # servers that failed for this request
-    sent: float = 0.0  # when the request went upstream
-    replied: float = 0.0  # when the head of the reply came
-    server: bytes = b"null"  # where it went, as JSON text
-    bytes_in: int = 0
-    bytes_out: int = 0
-    failed: Fault | None = None  # why the gateway itself answered, or broke off
-    why: str = ""  # what the log says beyond the fault's code
-    rare: bool = False  # something is to be said in the log beyond the usual fields
+    def __init__(
+        self,
+        began: float = 0.0,  # monotonic seconds
+        client: bytes = b"",  # the client's address after the walk through trusted proxies, as text
+        route: Any = None,  # edge.routes.Route
+        secure: bool = False,  # https, as the client sees it
+        forwarded: bytes = b"",  # the X-Forwarded-* lines, up to the value of X-Forwarded-Host
+        request_id: bytes = b"",
+        trace_id: bytes = b"",
+        traceparent: bytes = b"",
+    ) -> None:
+        self.began = began
+        self.client = client
+        self.route = route
+        self.secure = secure
+        self.forwarded = forwarded
+        self.request_id = request_id
+        self.trace_id = trace_id
+        self.traceparent = traceparent
+        # what the client asks for
+        self.method = b"-"
+        self.path = b"-"  # the canonical path; decisions, logs and the forwarded target all use it
+        self.query = b""  # with its "?", byte for byte as it came; takes part in no decision
+        self.host = b""  # as sent, checked to be a host with an optional port
+        # the headers some policy asked for: lower-case name -> value (several are joined by ", ")
+        self.noted: Mapping[bytes, bytes] = _NOTHING
+        self.version = 1  # 1 for HTTP/1.1, 0 for HTTP/1.0
+        self.content_length: int | None = None  # None when chunked; 0 without a body
+        self.upgrade = b""  # lower-case protocol of an Upgrade this route offers, else empty
+        self.cookie = b""  # all Cookie lines joined by "; "
+        self.authorization = b""
+        # what policies find out and decide
+        self.identity: Any = None  # model.identity.Identity from issue "Identity" on
+        self.body_limit = 0
+        self.request_add = b""  # header lines for the upstream, added by policies for this request
+        self.reply_add = b""  # header lines for the client, added by policies for this request
+        self.refused: Refuse | None = None  # the verdict that ended it; or, in report mode, would have
+        self.reports: tuple[tuple[str, str], ...] = ()  # report mode: (policy, code) that would have refused
+        # kept by the edge for the log and for the way back
+        self.status = 0
+        self.flags = 0  # bits of model.headers, over the whole head
+        self.lines = _NO_LINES  # header lines for the upstream, without CRLF
+        self.forwarded_host = b""
+        self.rewritten = b""  # the path towards the upstream, on routes that rewrite
+        self.endless = False  # an event stream: silence is no fault
+        self.attempts = 0  # sendings upstream
+        self.picked: Any = None  # the server whose turn it is, to be dialled
+        self.tried: tuple[Any, ...] = ()  # servers that failed for this request
+        self.sent = 0.0  # when the request went upstream
+        self.replied = 0.0  # when the head of the reply came
+        self.server = b"null"  # where it went, as JSON text
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.failed: Fault | None = None  # why the gateway itself answered, or broke off
+        self.why = ""  # what the log says beyond the fault's code
+        self.rare = False  # something is to be said in the log beyond the usual fields
 
     def note(self, why: str) -> None:
         """Tell the log, not the client, more about what went wrong."""
@@ -67,7 +87,12 @@ class Exchange(msgspec.Struct, gc=False):
 
     def navigates(self) -> bool:
         """Whether a browser is navigating here: then people read the reply, not programs."""
-        mode = self.noted.get(b"sec-fetch-mode")
+        mode = self.header(b"sec-fetch-mode")
         if mode is not None:
             return mode == b"navigate"
-        return self.method == b"GET" and b"text/html" in self.noted.get(b"accept", b"")
+        return self.method == b"GET" and b"text/html" in (self.header(b"accept") or b"")
+
+    def header(self, name: bytes) -> bytes | None:
+        """The value of a request header by its lower-case name; what is asked often is better noted."""
+        value = self.noted.get(name)
+        return value if value is not None else find(self.lines, name)

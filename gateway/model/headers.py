@@ -51,10 +51,6 @@ _NAMED: dict[bytes, int] = {
     b"x-request-id": NOTED | REQUEST_ID,
     b"traceparent": NOTED | TRACE,
     b"user-agent": NOTED | PASSED | REMEMBERED,
-    b"accept": NOTED | PASSED | REMEMBERED,
-    b"sec-fetch-mode": NOTED | PASSED | REMEMBERED,
-    b"sec-fetch-site": NOTED | PASSED | REMEMBERED,
-    b"origin": NOTED | PASSED | REMEMBERED,
     b"x-api-key": NOTED | CREDENTIAL,
 }
 _FORGEABLE = frozenset(
@@ -65,6 +61,7 @@ _FORGEABLE_PREFIXES = (
     b"x-user-", b"x-forwarded-", b"x-auth-request-", b"x-remote-", b"x-authentik-", b"x-original-",
     b"x-envoy-",
 )  # fmt: skip
+_RECURRING = frozenset(b"origin accept sec-fetch-mode sec-fetch-site access-control-request-method".split())
 _NOT_PLAIN = re.compile(rb"[^a-z0-9]")
 _LONGEST_REMEMBERED = 64
 _MOST_REMEMBERED = 4096
@@ -93,7 +90,7 @@ class RequestNames:
         self._forgeable = _FORGEABLE | {folded(name) for name in identity_names}
         self._extra = dict.fromkeys(credential_names, NOTED | CREDENTIAL)
         for name in reads:
-            self._extra.setdefault(name, NOTED | PASSED)
+            self._extra.setdefault(name, NOTED | PASSED | (REMEMBERED if name in _RECURRING else 0))
         self._droppable = droppable
         self.refuse_underscores = refuse_underscores
         self.remembered: dict[bytes, int] = {}
@@ -131,7 +128,6 @@ _REPLY_NAMED: dict[bytes, int] = {
     b"connection": NOTED | CONNECTION,
     b"upgrade": NOTED | UPGRADE,
     b"set-cookie": SET_COOKIE,
-    b"content-type": NOTED | PASSED,
     b"date": DATED | PASSED,
 }
 _REPLY_OURS = (b"x-access-token", b"x-accel-")
@@ -204,6 +200,15 @@ def without_nominated(lines: list[bytes], connection: bytes) -> list[bytes]:
     7.6.1)."""
     names = frozenset(token.strip() for token in connection.split(b",")) - _USUAL_TOKENS - FRAMING
     return dropped(lines, names) if names else lines
+
+
+def find(lines: list[bytes], name: bytes) -> bytes | None:
+    """The value of the first line of that lower-case name: for what is looked at seldom."""
+    for line in lines:
+        found, _, value = line.partition(b":")
+        if found.lower() == name:
+            return value.strip()
+    return None
 
 
 def dropped(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:

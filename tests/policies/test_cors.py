@@ -103,8 +103,10 @@ def test_a_wildcard_is_one_label_or_more(origin: bytes) -> None:
 @pytest.mark.parametrize(
     "origin",
     [
-        b"https://example.com", b"https://.example.com", b"https://a..example.com", b"https://evilexample.com",
-        b"https://a.example.com.evil.test", b"https://evil.test/.example.com", b"https://evil.test#.example.com",
+        b"https://example.com", b"https://.example.com", b"https://a..example.com",
+        b"https://evilexample.com",
+        b"https://a.example.com.evil.test", b"https://evil.test/.example.com",
+        b"https://evil.test#.example.com",
         b"https://user@a.example.com", b"https://a.example.com:443", b"http://a.example.com",
         b"https://a.example.com\n", b"https://a.exampleXcom", b"https://" + b"a." * 200 + b"example.com",
         b"https://a.other.test:8443",
