@@ -129,7 +129,7 @@ def start_upstream(nginx: str, folder: Path) -> Peer:
 
 
 def start_nginx(nginx: str, folder: Path, upstream: int, name: str, authorizer: str, logged: bool) -> Peer:
-    """`authorizer`: none ("no"), in the same process ("own"), or beside the upstream, uncounted ("elsewhere")."""
+    """`authorizer`: none ("no"), in the same process ("own"), or with the upstream ("elsewhere")."""
     port = free_port()
     slug = name.replace(" ", "-").replace(",", "")
     log = folder / f"{slug}.access.log"

@@ -110,9 +110,9 @@ One run on one machine ({cores} cores, {system}): medians of {rounds} alternatin
 wrk with 1 thread and {connections} connections kept alive, 8 browser headers and Authorization
 ({tokens:,} tokens in rotation); an upstream (nginx) that returns 200 B of JSON; one worker each.
 All write the same headers, and their access log to a file unless "log off" is said. CPU is the user and
-system time of the gateway's whole tree of processes. The authorizer of auth_request, without which there is
-no auth_request, is a static 204 of the same nginx: that flatters nginx. In the row "authorizer uncounted" another
-process answers it, which is left out of the sum.
+system time of the gateway's whole tree of processes. The authorizer of auth_request, without which there
+is no auth_request, is a static 204 of the same nginx: that flatters nginx. In the row "authorizer uncounted"
+another process answers it, which is left out of the sum.
 
 Postern ran on CPython {build}; nginx is {nginx}.
 

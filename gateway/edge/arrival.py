@@ -75,26 +75,21 @@ def read(down: "Downstream", exchange: Exchange, head: bytes) -> Refuse | Answer
     """Fill the exchange from the head; None when its route's policies may judge it."""
     live = down.live
     reader = live.reader
-    fault = reader.read(head)
     exchange.bytes_in = len(head)
+    fault = reader.read(head, exchange)
     if fault is not None:
         exchange.content_length = None  # unknown: a body may follow
         return Refuse(fault)
-    noted = reader.noted
-    flags = reader.flags
-    exchange.method = method = reader.method
-    exchange.noted = noted
-    exchange.lines = reader.lines
-    exchange.flags = flags
-    exchange.version = reader.minor
-    exchange.content_length = reader.length
+    noted = exchange.noted
+    flags = exchange.flags
+    method = exchange.method
     exchange.body_limit = live.limits.body_bytes
     host = noted.get(b"host")
     if host is None or not valid_host(host):
         return _BAD_HOST
     exchange.host = exchange.forwarded_host = host
-    if flags & _TOLD or not reader.minor:
-        if flags & CONNECTION or not reader.minor:
+    if flags & _TOLD or not exchange.version:
+        if flags & CONNECTION or not exchange.version:
             _connection(down, exchange, noted.get(b"connection", b""))
         if flags & (FORWARDED | TRACE | REQUEST_ID):
             _said_by_others(down, exchange, flags)

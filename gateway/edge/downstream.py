@@ -29,7 +29,7 @@ from gateway.edge.tunnel import Tunnel
 from gateway.model import faults
 from gateway.model.exchange import Exchange
 from gateway.model.headers import EXPECT
-from gateway.model.verdict import Answer, Outcome, Refuse
+from gateway.model.verdict import Answer, Outcome, Refuse, Verdict
 
 if TYPE_CHECKING:
     from gateway.edge.live import Live
@@ -131,7 +131,14 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         phase = self.phase
         if phase == WAITING:
-            self.take(self.buffer + data if self.buffer else data)
+            if self.buffer:
+                data = self.buffer + data
+            elif (
+                data.find(b"\r\n\r\n") == len(data) - 4 <= self.live.limits.header_bytes - 4 and self.writable
+            ):
+                self.serve(data)  # the usual case: one whole head
+                return
+            self.take(data)
         elif phase == SENDING:
             touch(self)
             sending.more(self, data)
@@ -175,10 +182,7 @@ class Downstream(asyncio.Protocol):
                 break
             end += 4
             self.buffer = data[end:]
-            try:
-                self.serve(data[:end])
-            except Exception:
-                self.crashed()
+            self.serve(data[:end])
             data = self.buffer
         self.serving = False
         if self.phase == WAITING and self.half_closed and not self.paused:
@@ -224,23 +228,24 @@ class Downstream(asyncio.Protocol):
         if self.worker.live is not self.live:
             arrival.settle(self, self.worker.live)
         exchange = self.exchange = arrival.blank(self)
-        refusal = arrival.read(self, exchange, head)
-        length = exchange.content_length
-        if length == 0:
-            self.request_is_over = True
-        else:
-            self.request_is_over = False
-            self.body = RequestBody(length, self.live.limits.header_bytes)
-        if refusal is not None:
-            conclude(self, refusal)
-            return
-        verdict = chain.judge(exchange)
-        if verdict is None:
-            self.proceed(exchange)
-        elif isinstance(verdict, Refuse | Answer):
-            conclude(self, verdict)
-        else:
-            self.task = self.worker.loop.create_task(self.wait(exchange, verdict))
+        try:
+            verdict: Verdict = arrival.read(self, exchange, head)
+            length = exchange.content_length
+            if length == 0:
+                self.request_is_over = True
+            else:
+                self.request_is_over = False
+                self.body = RequestBody(length, self.live.limits.header_bytes)
+            if verdict is None:
+                verdict = chain.judge(exchange)
+            if verdict is None:
+                self.proceed(exchange)
+            elif isinstance(verdict, Refuse | Answer):
+                conclude(self, verdict)
+            else:
+                self.task = self.worker.loop.create_task(self.wait(exchange, verdict))
+        except Exception:
+            self.crashed()
 
     async def wait(self, exchange: Exchange, verdict: Awaitable[Outcome]) -> None:
         """The slow path of policies: one of them waits for something."""
@@ -308,11 +313,16 @@ class Downstream(asyncio.Protocol):
         self.upstream = None
         if ending:
             self.transport.write(ending)
-        self.worker.record(self.exchange)
+        now = self.worker.record(self.exchange)
         if not self.request_is_over:
             answers.drain_body(self)
         elif self.keep:
-            self.next(self.buffer)
+            if self.buffer or self.paused or self.half_closed:
+                self.next(self.buffer)
+                return
+            self.phase = WAITING  # the usual case
+            self.body = None
+            self.deadline = now + self.live.limits.keepalive
         elif self.buffer:
             answers.linger(self)
         else:

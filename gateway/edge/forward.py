@@ -1,13 +1,13 @@
 """Sending a request upstream: its head as the upstream reads it, a server, dialling, trying again."""
 
-import time
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.edge import sending
 from gateway.edge.answers import refuse
 from gateway.edge.pool import DialFailed, Pool
 from gateway.edge.servers import authority
-from gateway.edge.states import JUDGING
+from gateway.edge.states import JUDGING, SENT
 from gateway.model import faults
 from gateway.model.exchange import Exchange
 from gateway.model.faults import Fault
@@ -46,37 +46,31 @@ def prepare(exchange: Exchange) -> None:
         if value:
             lines.append(b"Cookie: " + value)
     if flags & DROPPABLE and route.request_drop:
-        exchange.lines = dropped(lines, route.request_drop)
+        exchange.lines = lines = dropped(lines, route.request_drop)
+    lines.append(b"")  # so that, joined, they end as a line does
 
 
 def message(exchange: Exchange, host: bytes) -> bytes:
-    """The head that goes upstream. What the gateway sets comes after the client's lines, each exactly
-    once."""
+    """The head that goes upstream. What the gateway sets comes after the client's lines, each once."""
     route = exchange.route
-    target = exchange.path if route.rewrite is None else exchange.rewritten
     length = exchange.content_length
+    framing = b"\r\n"
     if length is None:
-        framing = b"Transfer-Encoding: chunked\r\n"
-    else:
-        framing = b"Content-Length: %d\r\n" % length if exchange.flags & LENGTH else b""
-    parts = [exchange.method, b" ", target, exchange.query, b" HTTP/1.1\r\nHost: ", host, b"\r\n"]
-    lines = exchange.lines
-    if lines:
-        parts += (b"\r\n".join(lines), b"\r\n")
-    parts += (
-        route.request_add, exchange.request_add, exchange.forwarded, exchange.forwarded_host,
-        b"\r\nX-Request-Id: ", exchange.request_id, b"\r\ntraceparent: ", exchange.traceparent, b"\r\n",
-        framing,
-    )  # fmt: skip
-    if exchange.upgrade:
-        parts += (b"Connection: Upgrade\r\nUpgrade: ", exchange.upgrade, b"\r\n")
-    parts.append(b"\r\n")
-    return b"".join(parts)
+        framing = b"Transfer-Encoding: chunked\r\n\r\n"
+    elif exchange.flags & LENGTH:
+        framing = b"Content-Length: %d\r\n\r\n" % length
+    elif exchange.upgrade:
+        framing = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % exchange.upgrade
+    return b"".join((
+        exchange.method, b" ", exchange.rewritten or exchange.path, exchange.query, b" HTTP/1.1\r\nHost: ",
+        host, b"\r\n", b"\r\n".join(exchange.lines), route.request_add, exchange.request_add,
+        exchange.forwarded, exchange.forwarded_host, b"\r\nX-Request-Id: ", exchange.request_id,
+        b"\r\ntraceparent: ", exchange.traceparent, b"\r\n", framing,
+    ))  # fmt: skip
 
 
 def forward(down: "Downstream", exchange: Exchange) -> bool:
-    """Send at once when a server and a warm connection are there; False when it takes waiting (see
-    `dial`)."""
+    """Send at once when a server and a warm connection are there; False when one must be dialled."""
     pool: Pool = exchange.route.pool
     server = pool.group.pick(exchange, exchange.tried)
     if server is None:
@@ -157,9 +151,13 @@ def _send(
     host = exchange.host
     if pool.host:
         host = authority(server.record).encode() if pool.host == b"upstream" else pool.host
-    exchange.sent = time.monotonic()
+    exchange.sent = now = monotonic()
     exchange.server = server.log_name
     exchange.attempts += 1
     down.upstream = connection
     connection.send(down, message(exchange, host))
-    sending.begin(down)
+    if down.request_is_over and down.body is None:  # the usual case: nothing more to send
+        down.phase = SENT
+        down.deadline = now + pool.first_byte
+    else:
+        sending.begin(down)

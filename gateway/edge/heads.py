@@ -11,6 +11,7 @@ import re
 import httptools
 
 from gateway.model import faults, headers
+from gateway.model.exchange import Exchange
 from gateway.model.faults import Fault
 from gateway.model.headers import (
     CODING,
@@ -102,11 +103,10 @@ class _LineJudge:
 
 
 class RequestReader:
-    """Reads request heads; after `read` its fields hold the head's parts until the next one."""
+    """Reads request heads."""
 
     __slots__ = (
-        "_count", "_judge", "_memory", "_methods", "_names", "_target_bytes",
-        "flags", "length", "lines", "method", "minor", "noted", "target",
+        "_count", "_judge", "_memory", "_methods", "_names", "_target_bytes", "target",
     )  # fmt: skip
 
     def __init__(self, names: RequestNames, header_count: int, target_bytes: int) -> None:
@@ -117,32 +117,30 @@ class RequestReader:
         self._count = header_count
         self._target_bytes = target_bytes
 
-    def read(self, head: bytes) -> Fault | None:
-        """Read one whole head. A fault means: this client can't be understood; reply and close."""
+    def read(self, head: bytes, exchange: Exchange) -> Fault | None:
+        """Read one whole head into the exchange; the target stays here, not yet canonical.
+
+        A fault means: this client can't be understood; reply and close.
+        """
         lines = head.split(b"\r\n")
         lines.pop()
         lines.pop()
         words = lines.pop(0).split(b" ")
         if len(words) != 3:
             return faults.BAD_REQUEST
-        self.method, self.target, version = words
+        method, target, version = words
         minor = _VERSIONS.get(version)
-        if (
-            minor is None
-            or not self.target
-            or (self.method not in self._methods and not self._is_method(self.method))
-        ):
+        if minor is None or not target or (method not in self._methods and not self._is_method(method)):
             return faults.BAD_REQUEST
-        self.minor = minor
-        if len(self.target) > self._target_bytes:
+        if len(target) > self._target_bytes:
             return faults.TARGET_TOO_LONG
         if len(lines) > self._count:
             return faults.HEADERS_TOO_LARGE
+        self.target = target
+        exchange.method = method
+        exchange.version = minor
         noted: dict[bytes, bytes] = {}
-        self.noted = noted
         passed: list[bytes] = []
-        self.lines = passed
-        self.length: int | None = 0
         flags = 0
         for line, entry in zip(lines, map(self._memory.young.get, lines), strict=False):
             if entry is PLAIN:
@@ -166,8 +164,11 @@ class RequestReader:
                 value = noted[name] + (b"; " if name == b"cookie" else b", ") + value
             if name:
                 noted[name] = value
-        self.flags = flags
-        return self._judge_whole(flags, noted) if flags & _RARE else None
+        exchange.noted = noted
+        exchange.lines = passed
+        exchange.flags = flags
+        exchange.content_length = 0
+        return self._judge_whole(exchange, flags, noted) if flags & _RARE else None
 
     def _new(self, line: bytes) -> Entry:
         """A line not seen lately."""
@@ -202,7 +203,7 @@ class RequestReader:
         self._methods.add(method)
         return True
 
-    def _judge_whole(self, flags: int, noted: dict[bytes, bytes]) -> Fault | None:
+    def _judge_whole(self, exchange: Exchange, flags: int, noted: dict[bytes, bytes]) -> Fault | None:
         if flags & DOUBLED:
             if b", " in noted.get(b"host", b""):
                 return faults.BAD_HOST
@@ -219,14 +220,14 @@ class RequestReader:
             if flags & UPGRADE:  # llhttp would report it complete without its body: smuggling by upgrade
                 return faults.BAD_UPGRADE
             if flags & CODING:
-                if flags & LENGTH or not self.minor or noted[b"transfer-encoding"] != b"chunked":
+                if flags & LENGTH or not exchange.version or noted[b"transfer-encoding"] != b"chunked":
                     return faults.BAD_FRAMING
-                self.length = None
+                exchange.content_length = None
             else:
                 digits = noted[b"content-length"]
                 if not digits.isdigit() or len(digits) > 18:
                     return faults.BAD_FRAMING
-                self.length = int(digits)
+                exchange.content_length = int(digits)
         if flags & EXPECT and noted[b"expect"].lower() != b"100-continue":
             return faults.EXPECTATION_FAILED
         return None
@@ -237,7 +238,7 @@ class BadReply(Exception):
 
 
 class ReplyReader:
-    """Reads reply heads; like RequestReader, its fields are good until the next call."""
+    """Reads reply heads; after `read` its fields hold the head's parts until the next one."""
 
     __slots__ = ("_judge", "_starts", "flags", "length", "lines", "minor", "noted", "status")
 

@@ -18,8 +18,8 @@ SLICE = 64 * 1024  # of a chunked body, decoded in one go
 
 def begin(down: "Downstream") -> None:
     """The head went upstream: now what there is of the body, and from here on as it comes."""
-    if down.request_is_over:
-        if down.body is not None and down.upstream is not None:  # a retry
+    if down.request_is_over:  # a retry
+        if down.body is not None and down.upstream is not None:
             down.upstream.transport.write(down.body.again())
         down.phase = SENT
         down.deadline = down.exchange.sent + down.exchange.route.pool.first_byte

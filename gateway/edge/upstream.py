@@ -215,9 +215,8 @@ class Upstream(asyncio.Protocol):
         keep = down.keep and not down.worker.draining and not exchange.upgrade
         if route.on_responses:
             status, lines = self._through_policies(exchange, status, lines)
-        parts = [STATUS_LINES[status]]
-        if lines:
-            parts += (b"\r\n".join(lines), b"\r\n")
+        lines.append(b"")  # so that, joined, they end as a line does
+        parts = [STATUS_LINES[status], b"\r\n".join(lines)]
         down.chunked = False
         if self.phase > BY_LENGTH:
             if exchange.version:
@@ -229,12 +228,10 @@ class Upstream(asyncio.Protocol):
         down.keep = keep
         if not reader.flags & DATED:  # RFC 9110 section 6.6.1
             parts += (b"Date: ", http_date(), b"\r\n")
-        parts += (route.reply_add, exchange.reply_add, b"X-Request-Id: ", exchange.request_id)
-        parts.append(
-            b"\r\n\r\n"
-            if keep and exchange.version
-            else b"\r\n" + connection_line(exchange, keep=keep) + b"\r\n"
-        )
+        parts += (
+            route.reply_add, exchange.reply_add, b"X-Request-Id: ", exchange.request_id,
+            b"\r\n", b"" if keep and exchange.version else connection_line(exchange, keep=keep), b"\r\n",
+        )  # fmt: skip
         down.replying = True
         left = self._left
         if self.phase == BY_LENGTH and len(data) >= left:  # the whole reply in one read: the usual case

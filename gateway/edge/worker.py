@@ -12,6 +12,7 @@ import resource
 import socket
 import sys
 import time
+from time import monotonic
 from typing import Any
 
 import uvloop
@@ -139,9 +140,9 @@ class Worker:
         self.connections.add(connection)
         return len(self.connections) <= self._most_connections
 
-    def record(self, exchange: Exchange) -> None:
-        """Count and log one request: the one place for both."""
-        now = time.monotonic()
+    def record(self, exchange: Exchange) -> float:
+        """Count and log one request: the one place for both. Gives the time, as of now."""
+        now = monotonic()
         route = exchange.route
         route.counters.add(exchange.method, exchange.status, now - exchange.began)
         if exchange.rare and exchange.failed is not None:
@@ -149,6 +150,7 @@ class Worker:
         access_log = route.log
         if access_log is not None and (route.log_sample >= 1.0 or random.random() < route.log_sample):
             access_log.add(self._lines.line(exchange, route, now))
+        return now
 
     def log_crash(self, what: str, exchange: Exchange) -> None:
         log.exception(
