@@ -43,7 +43,7 @@ class Authenticate:
     def __init__(self, settings: Settings, ports: Ports) -> None:
         self.forward_credential = settings.forward_credential  # for the edge, which strips credentials
         self.credential_names = _credential_names(settings.accept)  # likewise: headers that may hold one
-        self._off = settings.mode == "none"
+        self.idle = settings.mode == "none"  # nothing to ask: the edge leaves it out
         self._required = settings.mode == "required"
         self._takes_keys = "api_key" in settings.accept
         self._takes_bearers = any(word == "bearer" or word.startswith("issuer:") for word in settings.accept)
@@ -64,7 +64,7 @@ class Authenticate:
         return Effects(reads=self.credential_names)
 
     def on_request(self, exchange: Exchange) -> Verdict:
-        if self._off:
+        if self.idle:
             return None
         bearer = _bearer_token(exchange.authorization) if exchange.authorization else None
         chosen: bytes | Refuse | None = None

@@ -21,6 +21,7 @@ from gateway.model.headers import (
     DROP,
     EXPECT,
     H2C,
+    KEPT,
     LENGTH,
     NOTED,
     PASS,
@@ -42,6 +43,7 @@ _LONGEST_REMEMBERED = 256
 
 _method_name = re.compile(rb"[A-Z-]{1,32}").fullmatch
 _ordinary = re.compile(rb"([A-Za-z0-9-]+): ?([\x20-\x7e]*)").fullmatch
+_authorization = re.compile(rb"[Aa]uthorization: ([\x21-\x7e]+(?: [\x21-\x7e]+)?)").fullmatch
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _RARE = UPGRADE | CODING | LENGTH | EXPECT | H2C | UNDERSCORE | DOUBLED
 
@@ -106,7 +108,7 @@ class RequestReader:
     """Reads request heads."""
 
     __slots__ = (
-        "_count", "_judge", "_memory", "_methods", "_names", "_target_bytes", "target",
+        "_authorization", "_count", "_judge", "_memory", "_methods", "_names", "_target_bytes", "target",
     )  # fmt: skip
 
     def __init__(self, names: RequestNames, header_count: int, target_bytes: int) -> None:
@@ -114,6 +116,7 @@ class RequestReader:
         self._memory = Memory()
         self._methods = {b"CONNECT"}
         self._judge = _LineJudge(httptools.HttpRequestParser, b"GET / HTTP/1.1")
+        self._authorization = names.judge(b"authorization")
         self._count = header_count
         self._target_bytes = target_bytes
 
@@ -147,13 +150,17 @@ class RequestReader:
                 passed.append(line)
                 continue
             if entry is None:
-                try:
-                    entry = self._memory.again(line) or self._new(line)
-                except BadLine:
-                    return faults.BAD_REQUEST
-                if entry is PLAIN:
-                    passed.append(line)
-                    continue
+                found = _authorization(line)  # new nearly each time: worth a pattern of its own
+                if found is not None:
+                    entry = (self._authorization, b"authorization", found[1])
+                else:
+                    try:
+                        entry = self._memory.again(line) or self._new(line)
+                    except BadLine:
+                        return faults.BAD_REQUEST
+                    if entry is PLAIN:
+                        passed.append(line)
+                        continue
             kind, name, value = entry
             flags |= kind
             if kind & PASSED:
@@ -297,7 +304,7 @@ class ReplyReader:
         if kind & SET_COOKIE:  # never remembered: cookies differ, and are secrets
             return _DROPPED if headers.sets_our_cookie(value) else PLAIN
         if kind & CONNECTION and value.strip(b" \t").lower() == b"keep-alive":
-            kind &= ~CONNECTION
+            kind = DROP | KEPT
         entry = (kind, name.lower(), value.strip(b" \t")) if kind else PLAIN
         memory.add(line, entry)
         return entry

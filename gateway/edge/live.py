@@ -51,7 +51,11 @@ class Route:
         self.upgrades = frozenset(word.lower().encode() for word in record.upgrade)
         self.opt_ins = _opt_ins(record.paths)
         self.report = record.mode == "report"
-        judging = [policy for policy in policies if hasattr(policy, "on_request")]
+        judging = [
+            policy
+            for policy in policies
+            if hasattr(policy, "on_request") and not getattr(policy, "idle", False)
+        ]
         self.judges = tuple(policy.on_request for policy in judging)
         self.judge_names = tuple(policy.name for policy in judging)
         self.on_responses = tuple(

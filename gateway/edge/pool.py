@@ -76,7 +76,7 @@ class Pool:
         idle = server.idle
         while idle:
             connection: Upstream = idle.pop()
-            if not connection.closed and not connection.transport.is_closing():
+            if not connection.closed:
                 connection.pool = self  # a reload may have made a new pool round the same servers
                 return connection
         return None

@@ -16,7 +16,7 @@ from gateway.edge.states import UPSTREAM_FULL
 from gateway.model import faults
 from gateway.model.exchange import Exchange
 from gateway.model.faults import Fault
-from gateway.model.headers import CODING, CONNECTION, DATED, LENGTH, dropped, find, without_nominated
+from gateway.model.headers import CODING, CONNECTION, DATED, KEPT, LENGTH, dropped, find, without_nominated
 from gateway.model.verdict import Reply
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class Upstream(asyncio.Protocol):
             self._failed(faults.UPSTREAM_RESET, "reset")
 
     def eof_received(self) -> bool:
+        if self.phase == IDLE:
+            self.closed = True  # no longer to be taken, though its end is reported only in the next turn
         if self.phase == TUNNEL:
             tunnel = self.down.tunnel
             return tunnel is not None and tunnel.upstream_eof() and not self.server.record.secure
@@ -255,7 +257,8 @@ class Upstream(asyncio.Protocol):
         reusable = bool(reader.minor)
         if flags & CONNECTION or not reader.minor:
             connection = reader.noted.get(b"connection", b"").lower()
-            reusable = b"close" not in connection and (reusable or b"keep-alive" in connection)
+            kept = flags & KEPT or b"keep-alive" in connection
+            reusable = b"close" not in connection and bool(reusable or kept)
             lines = without_nominated(lines, connection)
         if exchange.upgrade:  # refused by the upstream: what follows may be of either protocol
             reusable = False

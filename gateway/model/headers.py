@@ -122,6 +122,7 @@ class RequestNames:
 # What becomes of a reply's header.
 SET_COOKIE = 1 << 19
 DATED = 1 << 22
+KEPT = 1 << 23  # Connection: keep-alive, and nothing else
 _REPLY_NAMED: dict[bytes, int] = {
     b"content-length": NOTED | PASSED | LENGTH,
     b"transfer-encoding": NOTED | CODING,

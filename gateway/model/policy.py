@@ -23,7 +23,8 @@ class Effects(msgspec.Struct, frozen=True):
 
 
 class Policy(Protocol):
-    """One object per route, made at load. Every method is optional.
+    """One object per route, made at load. Every method is optional; with an attribute `idle` that is true,
+    `on_request` is never called.
 
     A method that raises refuses the request with 500 policy_crashed: nothing fails open.
     """
