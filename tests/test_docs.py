@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from gateway.model.metrics import EDGE_METRICS
 from policies import POLICIES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -164,3 +165,12 @@ def test_the_readme_begins_with_two_commands_that_exist() -> None:
     text = (ROOT / "README.md").read_text()
     assert {"make demo", "make test"} <= set(re.findall(r"^make [a-z-]+", text, re.M))
     assert {"demo", "test", "run", "hard", "check", "fmt", "bench", "bench-quick", "help"} <= make_targets()
+
+
+def test_the_metrics_of_the_operations_page_are_those_that_exist() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    named = set(re.findall(r"postern_([a-z_]+)", page))
+    own = set(re.findall(r"{PREFIX}([a-z_]+)", (ROOT / "gateway/metrics_page.py").read_text()))
+    own.add("worker_restarts_total")  # the library adds what ends a counter
+    assert named <= set(EDGE_METRICS) | own, named - set(EDGE_METRICS) - own
+    assert set(EDGE_METRICS) - {"auth_total"} <= named  # which comes with sign-in
