@@ -230,7 +230,7 @@ class LineWriter:
         micros = int((now - exchange.began) * 1e6)
         waited = exchange.replied - exchange.sent
         upstream = int(waited * 1e6) if waited > 0.0 else 0
-        return _LINE % (
+        made = _LINE % (
             self._second_text, _THREE[int((at - second) * 1000)], route.log_start, exchange.method, path,
             exchange.status,
             micros // 1000, _THREE[micros % 1000], upstream // 1000, _THREE[upstream % 1000],
@@ -239,6 +239,18 @@ class LineWriter:
             exchange.request_id, exchange.trace_id, exchange.bytes_in, exchange.bytes_out,
             self._rare(exchange, route) if exchange.rare or route.log_query else b"",
         )  # fmt: skip
+        return made if len(made) <= LONGEST_LINE else self._shorter(exchange, route, now)
+
+    def _shorter(self, exchange: Exchange, route: "Route", now: float) -> bytes:
+        """Escapes can make a value six times as long: then the line goes without its longest parts."""
+        short = Exchange(
+            exchange.began, exchange.client, request_id=exchange.request_id, trace_id=exchange.trace_id
+        )
+        short.method, short.path, short.status = exchange.method, exchange.path[:500], exchange.status
+        short.failed, short.rare, short.server = exchange.failed, exchange.failed is not None, exchange.server
+        short.sent, short.replied = exchange.sent, exchange.replied
+        short.bytes_in, short.bytes_out = exchange.bytes_in, exchange.bytes_out
+        return self.line(short, route, now)
 
     def _rare(self, exchange: Exchange, route: "Route") -> bytes:
         more = b""

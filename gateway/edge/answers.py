@@ -57,6 +57,8 @@ def conclude(down: "Downstream", outcome: Refuse | Answer) -> None:
             down.keep = False
     else:
         made = outcome.reply
+        exchange.failed = outcome.instead_of
+        exchange.rare = exchange.rare or outcome.instead_of is not None
         reply = Reply(made.status, list(made.headers), made.body)
     if exchange.upgrade:  # what follows may be of either protocol
         down.keep = False

@@ -65,9 +65,9 @@ def _refused(exchange: Exchange, refuse: Refuse, place: int) -> Verdict:
 
 
 def _answered(exchange: Exchange, answer: Answer, place: int) -> Verdict:
-    """A redirect to sign-in is a refusal to report mode; a preflight's answer is none."""
-    if exchange.route.report and 300 <= answer.reply.status < 400:
-        return _reported(exchange, "redirect", place)
+    """A redirect to sign-in stands for a refusal; a preflight's answer does not."""
+    if exchange.route.report and answer.instead_of is not None:
+        return _reported(exchange, answer.instead_of.code, place)
     return answer
 
 
