@@ -58,7 +58,7 @@ class Retry(Strict):
         default=2,
         ge=1,
         le=10,
-        description="all together, the first included; a kept connection that the server had closed does not count",
+        description="all together, the first included; one that met a connection just closed does not count",
     )
     when: Annotated[list[Annotated[str, one_of(*RETRY_CAUSES)]], many(0)] = Field(
         default=["connect", "reset"], description="what is tried again: connect, reset, 502, 503, 504"
