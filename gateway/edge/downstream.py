@@ -133,12 +133,17 @@ class Downstream(asyncio.Protocol):
         if phase == WAITING:
             if self.buffer:
                 data = self.buffer + data
-            elif (
-                data.find(b"\r\n\r\n") == len(data) - 4 <= self.live.limits.header_bytes - 4 and self.writable
+            size = len(data)
+            if (
+                data.find(b"\r\n\r\n") == size - 4
+                and size <= self.live.limits.header_bytes
+                and self.writable
+                and data[0] != 13
             ):
+                self.buffer = b""
                 self.serve(data)  # the usual case: one whole head
-                return
-            self.take(data)
+            else:
+                self.take(data)
         elif phase == SENDING:
             touch(self)
             sending.more(self, data)

@@ -59,6 +59,8 @@ def test_an_empty_line_before_a_request_is_passed_over(world: World, empty: byte
     talk = world.talk(empty + request("/app/a", method=b"POST", body=b"body") + empty + request("/app/b"))
     assert talk.statuses == [200, 200]
     assert [seen.path for seen in world.upstream.requests] == [b"/app/a", b"/app/b"]
+    with world.client() as client:
+        assert client.send(empty + request("/app/c")).reply().status == 200
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
