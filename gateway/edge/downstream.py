@@ -135,7 +135,7 @@ class Downstream(asyncio.Protocol):
                 data = self.buffer + data
             size = len(data)
             if (
-                data.find(b"\r\n\r\n") == size - 4
+                data.find(b"\r\n\r\n") == size - 4 >= 0  # three bytes have none at -1
                 and size <= self.live.limits.header_bytes
                 and self.writable
                 and data[0] != 13

@@ -80,6 +80,15 @@ def test_requests_cut_anywhere_are_read_alike(world: World, size: int) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("size", range(1, 6))
+def test_the_first_bytes_of_a_request_wait_for_the_rest(world: World, size: int) -> None:
+    data = request("/app/one")
+    with world.client() as client:
+        client.send(data[:size])
+        assert world.talk(request("/app/two")).statuses == [200]  # so the worker has read the first bytes
+        assert client.send(data[size:]).reply().status == 200
+
+
 def test_pipelined_requests_go_upstream_one_after_the_other(world: World) -> None:
     """The second waits as bytes until the first is answered."""
     gate = threading.Event()
