@@ -173,4 +173,4 @@ def test_the_metrics_of_the_operations_page_are_those_that_exist() -> None:
     own = set(re.findall(r"{PREFIX}([a-z_]+)", (ROOT / "gateway/metrics_page.py").read_text()))
     own.add("worker_restarts_total")  # the library adds what ends a counter
     assert named <= set(EDGE_METRICS) | own, named - set(EDGE_METRICS) - own
-    assert set(EDGE_METRICS) - {"auth_total"} <= named  # which comes with sign-in
+    assert set(EDGE_METRICS) <= named

@@ -256,9 +256,9 @@ class LineWriter:
         more = b""
         if exchange.failed is not None:
             more += b',"code":"%b"' % exchange.failed.code.encode()
-        if exchange.reports:
+        if exchange.verdicts:
             more += b',"verdicts":' + _to_json(
-                [{"policy": name, "code": code} for name, code in exchange.reports[:8]]
+                [{"policy": name, "code": code} for name, code in exchange.verdicts[:8]]
             )
         if exchange.why:
             more += b',"why":' + _to_json(exchange.why[:200])

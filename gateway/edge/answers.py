@@ -68,7 +68,8 @@ def conclude(down: "Downstream", outcome: Refuse | Answer) -> None:
     if exchange.route.on_responses:
         reply = chain.on_way_back(exchange, reply)
     exchange.status = reply.status
-    exchange.bytes_out = len(reply.body)
+    if exchange.method != b"HEAD" and reply.status not in replies.BODYLESS:
+        exchange.bytes_out = len(reply.body)
     down.transport.write(replies.to_bytes(exchange, reply, keep=down.keep))
     down.worker.record(exchange)
     if down.keep:

@@ -57,24 +57,19 @@ async def _wait(exchange: Exchange, verdict: Awaitable[Outcome], place: int) -> 
 
 def _refused(exchange: Exchange, refuse: Refuse, place: int) -> Verdict:
     """In report mode a refusal is written down, and the next policies are asked."""
-    route = exchange.route
-    if not route.report:
+    exchange.objected(exchange.route.judge_names[place], refuse.fault.code)
+    if not exchange.route.report:
         exchange.refused = refuse
         return refuse
-    return _reported(exchange, refuse.fault.code, place)
+    return judge(exchange, place + 1)
 
 
 def _answered(exchange: Exchange, answer: Answer, place: int) -> Verdict:
     """A redirect to sign-in stands for a refusal; a preflight's answer does not."""
-    if exchange.route.report and answer.instead_of is not None:
-        return _reported(exchange, answer.instead_of.code, place)
-    return answer
-
-
-def _reported(exchange: Exchange, code: str, place: int) -> Verdict:
-    exchange.reports += ((exchange.route.judge_names[place], code),)
-    exchange.rare = True
-    return judge(exchange, place + 1)
+    if answer.instead_of is None:
+        return answer
+    exchange.objected(exchange.route.judge_names[place], answer.instead_of.code)
+    return judge(exchange, place + 1) if exchange.route.report else answer
 
 
 def crashed(exchange: Exchange, where: Any) -> Refuse:

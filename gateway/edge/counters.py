@@ -33,6 +33,9 @@ class RouteCounters:
     def refuse(self, code: str) -> None:
         self.refusals[code] = self.refusals.get(code, 0) + 1
 
+    def authenticated(self, result: str) -> None:
+        self.auth[result] = self.auth.get(result, 0) + 1
+
     def samples(self) -> Iterator[Sample]:
         for (method, status), count in self.requests.items():
             yield Sample("requests_total", (self.name, method.decode("ascii", "replace"), str(status)), count)

@@ -280,7 +280,7 @@ class Downstream(asyncio.Protocol):
             return
         length = exchange.content_length
         if length != 0:
-            if length is not None and length > exchange.body_limit:
+            if length is not None and length > sending.most_taken(self):
                 conclude(self, Refuse(faults.BODY_TOO_LARGE))
                 return
             if self.body is not None and exchange.method in route.pool.retry_methods:

@@ -34,6 +34,13 @@ def begin(down: "Downstream") -> None:
         answers.break_request(down, faults.BAD_REQUEST)  # its body will never be complete
 
 
+def most_taken(down: "Downstream") -> int:
+    """How large the body may be; in report mode a lower limit of the route is only written down."""
+    exchange = down.exchange
+    limit = exchange.body_limit
+    return max(limit, down.live.limits.body_bytes) if exchange.route.report else limit
+
+
 def more(down: "Downstream", data: bytes) -> None:
     """The client sent more of the body."""
     if down.buffer:  # slices of what came before are not through yet
@@ -58,7 +65,7 @@ def pump(down: "Downstream", data: bytes) -> None:
         down.pause(HOLDING)
         down.worker.loop.call_soon(_pump_again, down)
     try:
-        data, rest = body.feed(data, exchange.body_limit)
+        data, rest = body.feed(data, most_taken(down))
     except BadChunk as error:
         exchange.note(str(error))
         answers.break_request(down, faults.BAD_FRAMING)
@@ -67,6 +74,8 @@ def pump(down: "Downstream", data: bytes) -> None:
         answers.break_request(down, faults.BODY_TOO_LARGE)
         return
     exchange.bytes_in += len(data)
+    if body.taken > exchange.body_limit:
+        exchange.objected("body_limit", faults.BODY_TOO_LARGE.code)
     if data and not upstream.closed:
         upstream.transport.write(data)
     if body.over:

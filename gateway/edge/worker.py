@@ -145,8 +145,12 @@ class Worker:
         now = monotonic()
         route = exchange.route
         route.counters.add(exchange.method, exchange.status, now - exchange.began)
-        if exchange.rare and exchange.failed is not None:
-            route.counters.refuse(exchange.failed.code)
+        if exchange.rare:
+            if exchange.failed is not None:
+                route.counters.refuse(exchange.failed.code)
+            for policy, code in exchange.verdicts:
+                if policy == "authenticate":
+                    route.counters.authenticated(code)
         access_log = route.log
         if access_log is not None and (route.log_sample >= 1.0 or random.random() < route.log_sample):
             access_log.add(self._lines.line(exchange, route, now))

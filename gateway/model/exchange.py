@@ -19,8 +19,9 @@ class Exchange:
         "attempts", "authorization", "began", "body_limit", "bytes_in", "bytes_out", "client",
         "content_length", "cookie", "endless", "failed", "flags", "forwarded", "forwarded_host", "host",
         "identity", "lines", "method", "noted", "path", "picked", "query", "rare", "refused", "replied",
-        "reply_add", "reports", "request_add", "request_id", "rewritten", "route", "secure", "sent",
-        "server", "status", "trace_id", "traceparent", "tried", "upgrade", "version", "why",
+        "reply_add", "request_add", "request_id", "rewritten", "route", "secure", "sent",
+        "server", "status", "trace_id", "traceparent", "tried", "upgrade", "verdicts",
+        "version", "why",
     )  # fmt: skip
 
     def __init__(
@@ -60,7 +61,7 @@ class Exchange:
         self.request_add = b""  # header lines for the upstream, added by policies for this request
         self.reply_add = b""  # header lines for the client, added by policies for this request
         self.refused: Refuse | None = None  # the verdict that ended it; or, in report mode, would have
-        self.reports: tuple[tuple[str, str], ...] = ()  # report mode: (policy, code) that would have refused
+        self.verdicts: tuple[tuple[str, str], ...] = ()  # (policy, code) that refused, or would have
         # kept by the edge for the log and for the way back
         self.status = 0
         self.flags = 0  # bits of model.headers, over the whole head
@@ -84,6 +85,12 @@ class Exchange:
         """Tell the log, not the client, more about what went wrong."""
         self.why = why
         self.rare = True
+
+    def objected(self, policy: str, code: str) -> None:
+        """Tell the log, and who counts, that a policy refused, or in report mode would have."""
+        if (policy, code) not in self.verdicts:
+            self.verdicts += ((policy, code),)
+            self.rare = True
 
     def navigates(self) -> bool:
         """Whether a browser is navigating here: then people read the reply, not programs."""

@@ -30,9 +30,9 @@ def line(**fields: Any) -> dict[str, Any]:
 
 @given(st.binary(max_size=2000), st.binary(max_size=3000), st.text(max_size=3000))
 def test_whatever_a_client_sends_is_one_line_of_json(agent: bytes, query: bytes, why: str) -> None:
-    reports = tuple((f"policy{number}", "code" * 10) for number in range(40))
+    verdicts = tuple((f"policy{number}", "code" * 10) for number in range(40))
     told = line(
-        noted={b"user-agent": agent}, path=b"/" + b"x" * 8000, query=query, why=why, reports=reports,
+        noted={b"user-agent": agent}, path=b"/" + b"x" * 8000, query=query, why=why, verdicts=verdicts,
         rare=True, failed=faults.NO_ROUTE, status=404,
     )  # fmt: skip
     assert told["agent"] in (agent[:200].decode("utf-8", "replace"), None)

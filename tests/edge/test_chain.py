@@ -97,7 +97,7 @@ def test_report_mode_writes_down_and_goes_on() -> None:
     assert outcome_of(chain.judge(exchange)) is None
     assert asked == [NO, None]
     assert exchange.refused is None and exchange.rare
-    assert exchange.reports == (
+    assert exchange.verdicts == (
         ("p0", "origin_refused"),
         ("p1", "invalid_token"),
         ("p2", "policy_crashed"),
