@@ -19,6 +19,7 @@ USUAL_PORT = 4000
 ROUTES = """\
 # Written by `postern demo` at each start.
 version: 1
+service: demo
 listen: 127.0.0.1:{port}
 admin: 127.0.0.1:{admin}
 workers: 1
@@ -89,9 +90,10 @@ class Backend(BaseHTTPRequestHandler):
 
 
 def _run_gateway(port: int, backend: int) -> int:
-    folder = os.path.join(data_folder(), "demo")
+    # a folder for each port: a second demo must not change the first one's routes
+    folder = os.path.join(os.path.abspath(data_folder()), "demo" if port == USUAL_PORT else f"demo-{port}")
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    access_log = os.path.join(os.path.abspath(folder), "access.log")
+    access_log = os.path.join(folder, "access.log")
     routes = os.path.join(folder, "routes.yaml")
     with open(routes, "w", encoding="utf-8") as file:
         quoted = json.dumps(access_log)  # a JSON string is a YAML string

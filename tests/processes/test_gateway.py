@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -187,18 +187,7 @@ def test_postern_reload_uses_the_kept_token(tmp_path: Path, upstream: RecordingU
 
 
 def test_the_demo_shows_what_it_says_and_leaves_nothing(tmp_path: Path) -> None:
-    port = free_port()
-    environment = {
-        "PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "POSTERN_DEMO_PORT": str(port),
-    }  # fmt: skip
-    command = [sys.executable, "-m", "gateway.cli.app", "demo"]
-    demo = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
-    try:
-        assert demo.stdout is not None
-        lines: list[str] = []
-        while "Ctrl-C" not in (line := demo.stdout.readline()):
-            assert line, "the demo ended"
-            lines.append(line)
+    with run_demo(tmp_path) as (demo, port, lines):
         tries = [line.strip() for line in lines if line.strip().startswith("curl ")]
         assert len(tries) == 3 and all(f"http://127.0.0.1:{port}/" in line for line in tries)
         forged = {"X-User-Id": "boss"}
@@ -211,9 +200,34 @@ def test_the_demo_shows_what_it_says_and_leaves_nothing(tmp_path: Path) -> None:
         demo.send_signal(signal.SIGINT)
         assert demo.wait(20) == 0
         assert not any(alive(pid) for pid in pids)
+
+
+def test_two_demos_do_not_share_their_routes(tmp_path: Path) -> None:
+    with run_demo(tmp_path) as (_, _, first), run_demo(tmp_path) as (_, _, second):
+        routes = {line for line in first + second if line.startswith("Its routes: ")}
+        assert len(routes) == 2
+
+
+@contextmanager
+def run_demo(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", int, list[str]]]:
+    port = free_port()
+    environment = {
+        "PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "POSTERN_DEMO_PORT": str(port),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "gateway.cli.app", "demo"]
+    demo = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert demo.stdout is not None
+        lines: list[str] = []
+        while "Ctrl-C" not in (line := demo.stdout.readline()):
+            assert line, "the demo ended"
+            lines.append(line)
+        yield demo, port, lines
     finally:
         demo.kill()
         demo.wait()
+        assert demo.stdout is not None
+        demo.stdout.close()
 
 
 def fetch(port: int, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
