@@ -92,7 +92,14 @@ class Sink(Protocol):
 
 def _sink(to: str, loop: asyncio.AbstractEventLoop) -> Sink:
     if to != "stdout":
-        return FileSink(os.open(to, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640))
+        try:
+            return FileSink(os.open(to, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ValueError(
+                f"the access log can't be written to {to}: {reason}; make its folder writable, or choose "
+                "another file in `access_log.to`"
+            ) from error
     try:
         # our own opening of the same pipe: non-blocking for us, as it was for whoever else holds it
         own = os.open("/proc/self/fd/1", os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""The service log of a worker: one JSON line per event on stderr."""
+"""The service log of a worker: one JSON line per event on stderr, or a readable line on a terminal."""
 
 import logging
 import time
@@ -9,17 +9,21 @@ _USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
 class Lines(logging.Formatter):
-    """A record as JSON; what was given as `extra` becomes fields. A traceback is one field, not many
-    lines."""
+    """A record in the form of the supervisor's own; what was given as `extra` becomes fields, and in JSON the
+    traceback too."""
+
+    def __init__(self, *, readable: bool) -> None:
+        super().__init__()
+        self._readable = readable
 
     def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
-            "level": record.levelname.lower(),
-            "from": record.name,
-            "message": record.getMessage(),
-        }
-        fields |= {key: str(value) for key, value in record.__dict__.items() if key not in _USUAL}
-        if record.exc_info:
-            fields["error"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(fields).decode()
+        level, message = record.levelname.lower(), record.getMessage()
+        fields = {key: str(value) for key, value in record.__dict__.items() if key not in _USUAL}
+        error = self.formatException(record.exc_info) if record.exc_info else ""
+        if self._readable:
+            at = time.strftime("%H:%M:%S", time.localtime(record.created))
+            rest = "".join(f"  {name}={value}" for name, value in fields.items())
+            return f"{at} {level:<7} {message}{rest}" + (f"\n{error}" if error else "")
+        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        told = {"time": f"{second}.{int(record.msecs):03d}Z", "level": level, "message": message, **fields}
+        return msgspec.json.encode(told | {"error": error} if error else told).decode()

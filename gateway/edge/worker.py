@@ -303,7 +303,7 @@ def set_up_logging() -> None:
     from gateway.edge.service_lines import Lines  # noqa: PLC0415 - only a process of its own needs it
 
     handler = logging.StreamHandler()
-    handler.setFormatter(Lines())
+    handler.setFormatter(Lines(readable=sys.stderr.isatty()))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,3 +100,10 @@ def test_a_full_pipe_holds_nobody_up_and_loses_only_what_is_counted() -> None:
     lines = bytes(got).splitlines()
     assert dropped > 0 and len(lines) + dropped == 20_000
     assert set(map(len, lines)) == {999}
+
+
+def test_a_log_that_cannot_be_written_says_where_and_what_to_do(tmp_path: Path) -> None:
+    loop = asyncio.new_event_loop()
+    with pytest.raises(ValueError, match=r"missing/log: no such file or directory; .*`access_log\.to`"):
+        AccessLog(str(tmp_path / "missing/log"), loop)
+    loop.close()
