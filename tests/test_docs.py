@@ -14,7 +14,10 @@ from textwrap import indent
 from typing import NamedTuple
 
 import pytest
+import yaml
 
+from gateway.config.reference import sections
+from gateway.config.schema import Document
 from gateway.model.metrics import EDGE_METRICS
 from policies import POLICIES
 
@@ -174,3 +177,30 @@ def test_the_metrics_of_the_operations_page_are_those_that_exist() -> None:
     own.add("worker_restarts_total")  # the library adds what ends a counter
     assert named <= set(EDGE_METRICS) | own, named - set(EDGE_METRICS) - own
     assert set(EDGE_METRICS) <= named
+
+
+def test_every_key_that_works_today_has_an_example() -> None:
+    """Of the gateway, its upstreams and its routes; sign-in's come with it."""
+    used = set().union(*(keys_of(yaml.safe_load(whole(block.text))) for block in blocks("yaml")))
+    later = re.compile(r"identity|issuers|forward_auth|.*policies\.|.*serve_stale$")
+    wanted = {
+        (path.strip("`") + "." if path.startswith("`") else "") + (field.alias or name)
+        for path, model in sections(Document, "", set())
+        for name, field in model.model_fields.items()
+    }
+    missing = {key for key in wanted if not later.match(key)} - used
+    assert not missing, sorted(missing)
+
+
+def keys_of(value: object, path: str = "") -> set[str]:
+    """Paths as in docs/configuration.md: [] for an item of a list, .NAME for one of an upstream's names."""
+    if isinstance(value, list):
+        return set().union(*(keys_of(item, path + "[]") for item in value))
+    if not isinstance(value, dict):
+        return set()
+    found = set()
+    for name, inner in value.items():
+        key = "NAME" if path == "upstreams" else str(name)
+        here = f"{path}.{key}" if path else key
+        found |= {here} | keys_of(inner, here)
+    return found

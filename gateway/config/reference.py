@@ -20,7 +20,7 @@ instead. -->
 
 `routes.yaml` is strict: an unknown key, a wrong type, a name that is not defined, two routes that tie,
 are faults. `postern check` prints every fault with its line and what would be right; `postern schema`
-prints the JSON Schema.
+prints the JSON Schema. [routes.md](routes.md) has an example of each part.
 
 The smallest useful file:
 
@@ -67,7 +67,7 @@ identity service take no defaults.
 def reference() -> str:
     """The whole page."""
     parts = [HEAD]
-    for title, model in _sections(Document, "", set()):
+    for title, model in sections(Document, "", set()):
         parts.append(
             f"\n### {title}\n\n{_sentence(model)}| key | values | default | meaning |\n|---|---|---|---|\n"
         )
@@ -79,7 +79,7 @@ def _sentence(model: type[BaseModel]) -> str:
     return f"{model.__doc__.strip()}\n\n" if model.__doc__ else ""
 
 
-def _sections(
+def sections(
     model: type[BaseModel], path: str, seen: set[type[BaseModel]]
 ) -> Iterator[tuple[str, type[BaseModel]]]:
     """Every map of the file, each once, in the file's order."""
@@ -90,7 +90,7 @@ def _sections(
     for name, field in model.model_fields.items():
         key = field.alias or name
         for inner, suffix in _models(field.annotation):
-            yield from _sections(inner, f"{path}.{key}{suffix}" if path else f"{key}{suffix}", seen)
+            yield from sections(inner, f"{path}.{key}{suffix}" if path else f"{key}{suffix}", seen)
 
 
 def _models(annotation: Any, suffix: str = "") -> Iterator[tuple[type[BaseModel], str]]:
@@ -129,7 +129,7 @@ def _property(field: FieldInfo, name: str) -> dict[str, Any]:
     """The field's JSON Schema."""
     if not _PROPERTIES:
         schema = json_schema()
-        for _, model in _sections(Document, "", set()):
+        for _, model in sections(Document, "", set()):
             made = schema if model is Document else schema["$defs"][model.__name__]
             for key, one in model.model_fields.items():
                 _PROPERTIES[id(one)] = made["properties"][one.alias or key]
