@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.edge.live import Route
 
 LONGEST_LINE = 4096  # what the kernel writes to a pipe in one piece (PIPE_BUF)
-_LONGEST_PATH, _LONGEST_AGENT, _LONGEST_QUERY = 1500, 200, 120
+_LONGEST_PATH, _LONGEST_AGENT, _LONGEST_QUERY = 1500, 200, 500
 _FLUSH_AFTER = 0.05
 _FLUSH_AFTER_LINES = 4096
 _LAST_WORDS = 2.0  # seconds for what is waiting when the worker ends

@@ -85,8 +85,9 @@ class Worker:
         if role == "redirect":
             port = next((listen.port for listen in snapshot.listen if listen.port), 443)
             return Listener(
-                self.loop, sock, lambda origin: RedirectProtocol(self.loop, port), None, "none", trusted
-            )
+                self.loop, sock, lambda origin: RedirectProtocol(self.loop, port), None,
+                snapshot.proxy_protocol, trusted, log=log.warning,
+            )  # fmt: skip
         secure = self._tls is not None
         return Listener(
             self.loop, sock, lambda origin: Downstream(self, origin, secure), self._tls,

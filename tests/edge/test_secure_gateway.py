@@ -142,6 +142,14 @@ def test_a_balancer_tells_the_client(behind: Gateway, upstream: RecordingUpstrea
     assert line["client"] == "192.0.2.7"
 
 
+def test_the_plain_port_behind_a_balancer_redirects_too(upstream: RecordingUpstream, pair: Pair) -> None:
+    port = free_port()
+    tls = f"tls: {{cert: {pair.cert}, key: {pair.key}, redirect_http: '127.0.0.1:{port}'}}\n"
+    with run_gateway("proxy_protocol: v1\n" + tls + ROUTES.replace("URL", upstream.url)):
+        assert exchange(port, V1 + request("/x"), source=BALANCER).statuses == [308]
+        assert exchange(port, request("/x"), source=BALANCER).statuses == [400]
+
+
 def test_nobody_else_is_believed(behind: Gateway, upstream: RecordingUpstream) -> None:
     upstream.clear()
     talk = exchange(behind.port, V1 + request("/x"))
