@@ -95,7 +95,8 @@ class App:
     def _answer(self, method: str, path: str, authorization: str, extra: list[tuple[str, str]]) -> Page:
         if path not in OPEN_TO_ALL and not self._may(authorization):
             extra.append(("WWW-Authenticate", 'Bearer realm="postern admin"'))
-            return _json(401, {"error": "send Authorization: Bearer and the value of POSTERN_ADMIN_TOKEN"})
+            where = "the value of POSTERN_ADMIN_TOKEN, or else what is in data/admin-token"
+            return _json(401, {"error": f"send Authorization: Bearer and {where}"})
         page = self._pages.get(("GET" if method == "HEAD" else method, path))
         if page is not None:
             return page()
