@@ -105,7 +105,7 @@ upstreams:
   app: {upstream}
 
 routes:
-  # Everything goes to the backend, and everyone has to sign in: until this version can do that, all get a 401.
+  # Everything goes to the backend, and everyone has to sign in. This version can not do that yet: 401.
   # For a public place, add a route such as
   #   - {{name: public, match: {{path: /public/**}}, upstream: app, policies: {{authenticate: none}}}}
   - name: app
