@@ -56,13 +56,24 @@ class AccessLog:
     loop."""
 
     def __init__(self, to: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._to = to
         self._loop = loop
         self._lines: list[bytes] = []
         self._sink = _sink(to, loop)
+        self._dropped = 0  # by sinks that are no more
 
     @property
     def dropped(self) -> int:
-        return self._sink.dropped
+        return self._dropped + self._sink.dropped
+
+    def reopen(self) -> None:
+        """The file may have been moved away (log rotation): what comes now goes to a new one of that name."""
+        if isinstance(self._sink, FileSink) and self._to != "stdout":
+            fresh = _sink(self._to, self._loop)
+            self.flush()
+            self._dropped += self._sink.dropped
+            self._sink.retire()
+            self._sink = fresh
 
     def add(self, line: bytes) -> None:
         lines = self._lines
@@ -190,11 +201,15 @@ class FileSink:
             except OSError:
                 self.dropped += piece.count(b"\n")
             self._queued -= size
+        os.close(self._fd)
+
+    def retire(self) -> None:
+        """Nothing more comes: the thread writes what is there, closes, and ends."""
+        self._pieces.put(None)
 
     def close(self) -> None:
-        self._pieces.put(None)
+        self.retire()
         self._thread.join(_LAST_WORDS)
-        os.close(self._fd)
 
 
 def _packed(lines: list[bytes]) -> list[bytes]:

@@ -127,6 +127,7 @@ def _find_route(live: "Live", exchange: Exchange, target: bytes) -> Refuse | Ans
                 raise
             exchange.path = canonical(path, opted)
     except Ambiguous as error:
+        exchange.note(f"{error.reason} It was: {path[:100].decode('ascii', 'backslashreplace')}")
         return Refuse(faults.AMBIGUOUS_PATH, error.reason)
     method = exchange.method
     if method == b"OPTIONS" and exchange.header(

@@ -18,11 +18,27 @@ _REQUEST_LINE = re.compile(rb"[A-Z]{1,20} (/[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*) HT
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*")
 
 
+class Room:
+    """How many connections may be open here at once."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int = 1000) -> None:
+        self.left = left
+
+
 class RedirectProtocol(asyncio.Protocol):
     """Reads one bounded head, answers, and closes when the client does: a body under way must not undo it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, https_port: int, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        https_port: int,
+        timeout: float = 10.0,
+        room: Room | None = None,
+    ) -> None:
         self._loop = loop
+        self._room = room or Room()
         self._port = b"" if https_port == 443 else b":%d" % https_port
         self._timeout = timeout
         self._head = b""
@@ -31,6 +47,9 @@ class RedirectProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
         self._timer = self._loop.call_later(self._timeout, self._give_up)
+        self._room.left -= 1
+        if self._room.left < 0:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._answered:
@@ -47,6 +66,7 @@ class RedirectProtocol(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._timer.cancel()
+        self._room.left += 1
 
     def _reply(self, head: bytes) -> bytes:
         first, *lines = head.split(b"\r\n")

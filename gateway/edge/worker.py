@@ -14,6 +14,7 @@ import sys
 import time
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvloop
 
@@ -26,7 +27,7 @@ from gateway.edge.heads import ReplyReader
 from gateway.edge.health import HealthChecker
 from gateway.edge.listeners import Listener
 from gateway.edge.live import Live
-from gateway.edge.redirect import RedirectProtocol
+from gateway.edge.redirect import RedirectProtocol, Room
 from gateway.edge.report import samples
 from gateway.edge.resolver import Resolver
 from gateway.edge.states import WAITING
@@ -83,9 +84,10 @@ class Worker:
     def _listener(self, snapshot: config.Snapshot, sock: socket.socket, role: str) -> Listener:
         trusted = TrustedProxies(snapshot.trusted_proxies)
         if role == "redirect":
-            port = next((listen.port for listen in snapshot.listen if listen.port), 443)
+            port = https_port(snapshot)
+            room = Room(most_connections())
             return Listener(
-                self.loop, sock, lambda origin: RedirectProtocol(self.loop, port), None,
+                self.loop, sock, lambda origin: RedirectProtocol(self.loop, port, room=room), None,
                 snapshot.proxy_protocol, trusted, log=log.warning,
             )  # fmt: skip
         secure = self._tls is not None
@@ -103,6 +105,8 @@ class Worker:
             self._tls.reload(snapshot.tls)
         for listener in self._listeners:
             listener.trust(TrustedProxies(snapshot.trusted_proxies))
+        for access_log in self._logs.values():
+            access_log.reopen()
         self._use(live)
 
     def _use(self, live: Live) -> None:
@@ -221,6 +225,14 @@ def _health_changed(group: Any, server: Any, fault: str) -> None:
         log.warning("%s: %s is unhealthy: %s", group.upstream.name, server.name, fault)
     else:
         log.warning("%s: %s is healthy again", group.upstream.name, server.name)
+
+
+def https_port(snapshot: config.Snapshot) -> int:
+    """Where clients reach us by TLS: as `identity.base_url` says, or else where we listen."""
+    base = urlsplit(snapshot.identity.base_url)
+    if base.scheme == "https":
+        return base.port or 443
+    return next((listen.port for listen in snapshot.listen if listen.port), 443)
 
 
 def most_connections() -> int:

@@ -107,3 +107,20 @@ def test_a_log_that_cannot_be_written_says_where_and_what_to_do(tmp_path: Path) 
     with pytest.raises(ValueError, match=r"missing/log: no such file or directory; .*`access_log\.to`"):
         AccessLog(str(tmp_path / "missing/log"), loop)
     loop.close()
+
+
+def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+    async def write() -> None:
+        log = AccessLog(str(tmp_path / "log"), asyncio.get_running_loop())
+        log.add(b"before\n")
+        (tmp_path / "log").rename(tmp_path / "log.1")
+        log.reopen()
+        log.add(b"after\n")
+        log.close()
+        assert log.dropped == 0
+
+    asyncio.run(write())
+    until = time.monotonic() + 5
+    while not (tmp_path / "log.1").read_bytes() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert ((tmp_path / "log.1").read_bytes(), (tmp_path / "log").read_bytes()) == (b"before\n", b"after\n")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.edge.redirect import RedirectProtocol
+from gateway.edge.redirect import RedirectProtocol, Room
 
 
 @contextlib.asynccontextmanager
@@ -129,4 +129,26 @@ async def test_a_client_that_goes_away_is_no_trouble() -> None:
         sock = socket.create_connection(("127.0.0.1", port))
         sock.send(b"GET")
         sock.close()
+        assert location(await ask(port, request(b"/"))) == b"https://example.com/"
+
+
+async def test_beyond_its_room_a_connection_is_closed_and_those_inside_are_served() -> None:
+    loop = asyncio.get_running_loop()
+    room = Room(2)
+    server = await loop.create_server(lambda: RedirectProtocol(loop, 443, room=room), "127.0.0.1", 0)
+    async with server, asyncio.timeout(20):
+        port = server.sockets[0].getsockname()[1]
+        inside = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        while room.left:
+            await asyncio.sleep(0)
+        reader, beyond = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        beyond.close()
+        for reader, writer in inside:
+            writer.write(request(b"/"))
+            assert b"308" in await reader.readline()
+            writer.close()
+        while room.left < 2:
+            await asyncio.sleep(0)
         assert location(await ask(port, request(b"/"))) == b"https://example.com/"
