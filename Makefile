@@ -50,7 +50,7 @@ lock: ## pin the versions anew in requirements.lock
 		-o requirements.lock
 
 clean: ## remove what make has made
-	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) build dist data/demo data/demo-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml

@@ -59,7 +59,10 @@ def run_demo() -> int:
     backend.daemon_threads = True
     threading.Thread(target=backend.serve_forever, name="backend", daemon=True).start()
     try:
-        return _run_gateway(port, backend.server_address[1])
+        return _run_gateway(port, _write_routes(port, backend.server_address[1]))
+    except _NotWritable as error:
+        print(f"postern: {error}", file=sys.stderr)
+        return 1
     finally:
         backend.shutdown()
         backend.server_close()
@@ -89,15 +92,28 @@ class Backend(BaseHTTPRequestHandler):
         pass
 
 
-def _run_gateway(port: int, backend: int) -> int:
-    # a folder for each port: a second demo must not change the first one's routes
+class _NotWritable(Exception):
+    pass
+
+
+def _write_routes(port: int, backend: int) -> str:
+    """The folder in which they are: one for each port, so that two demos leave each other's alone."""
     folder = os.path.join(os.path.abspath(data_folder()), "demo" if port == USUAL_PORT else f"demo-{port}")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    access_log = os.path.join(folder, "access.log")
+    access_log = json.dumps(os.path.join(folder, "access.log"))  # a JSON string is a YAML string
+    text = ROUTES.format(port=port, admin=port + 1, access_log=access_log, backend=backend)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        with open(os.path.join(folder, "routes.yaml"), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        why = f"the demo can't write its files in {folder} ({error.strerror})"
+        raise _NotWritable(f"{why}; choose another folder: POSTERN_DATA=FOLDER make demo") from None
+    return folder
+
+
+def _run_gateway(port: int, folder: str) -> int:
     routes = os.path.join(folder, "routes.yaml")
-    with open(routes, "w", encoding="utf-8") as file:
-        quoted = json.dumps(access_log)  # a JSON string is a YAML string
-        file.write(ROUTES.format(port=port, admin=port + 1, access_log=quoted, backend=backend))
+    access_log = os.path.join(folder, "access.log")
 
     def ready() -> None:
         print(_welcome(port, routes, access_log), flush=True)

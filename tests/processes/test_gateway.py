@@ -242,12 +242,23 @@ def fetch(port: int, path: str, headers: dict[str, str] | None = None) -> tuple[
 def test_a_taken_demo_port_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        environment = {
-            "PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "POSTERN_DEMO_PORT": str(port),
-        }  # fmt: skip
-        out = subprocess.run(
-            [sys.executable, "-m", "gateway.cli.app", "demo"],
-            cwd=tmp_path, env=environment, capture_output=True, text=True,
-        )  # fmt: skip
-    assert out.returncode == 1
-    assert f"port {port}" in out.stderr and "POSTERN_DEMO_PORT=" in out.stderr
+        complaint = refused_demo(tmp_path, port)
+    assert f"port {port}" in complaint and "POSTERN_DEMO_PORT=" in complaint
+
+
+def test_a_demo_that_can_not_write_says_so(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("not a folder")
+    complaint = refused_demo(tmp_path, free_port())
+    assert str(tmp_path / "data") in complaint and "POSTERN_DATA=" in complaint
+
+
+def refused_demo(folder: Path, port: int) -> str:
+    environment = {
+        "PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "POSTERN_DEMO_PORT": str(port),
+    }  # fmt: skip
+    out = subprocess.run(
+        [sys.executable, "-m", "gateway.cli.app", "demo"],
+        cwd=folder, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert out.returncode == 1 and len(out.stderr.splitlines()) == 1
+    return out.stderr
