@@ -162,7 +162,6 @@ def _policies(record: config.Route, snapshot: config.Snapshot) -> list[Any]:
     ports = Ports(
         identities=NoIdentity(),
         route=record.name,
-        service=snapshot.service,
         tls=snapshot.tls is not None,
         sign_in="/auth/sign-in" if "pages" in snapshot.identity.serve else "",
     )

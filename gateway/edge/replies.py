@@ -53,7 +53,7 @@ def of_fault(
     if not detail:
         del problem["detail"]
     made = [(b"Content-Type", b"application/problem+json"), (b"Cache-Control", b"no-store")]
-    return Reply(fault.status, [*made, *headers], _encode(problem))
+    return Reply(fault.status, [*made, *headers], _encode(problem) + b"\n")
 
 
 def http_date() -> bytes:

@@ -51,7 +51,7 @@ class Ports(msgspec.Struct, frozen=True):
 
     identities: Identities
     route: str = ""  # the route's name
-    service: str = "postern"
+    service: str = "postern"  # the realm of challenges; not the service's name, which may be a host's
     tls: bool = False  # the listener itself speaks TLS
     sign_in: str = "/auth/sign-in"  # the sign-in page; empty where none is served
     cookies: tuple[bytes, ...] = (b"__Host-postern", b"__Secure-postern", b"postern")  # names of our cookie
