@@ -185,7 +185,7 @@ class RequestReader:
         kind = self._names.remembered.get(name)
         if kind is None:
             kind = self._names.judge(name)
-        if kind & CREDENTIAL and not headers.is_our_token(value):
+        if kind & CREDENTIAL and not headers.is_our_token(value.strip(b" \t")):
             kind |= PASSED
         if kind & CONNECTION and value.strip(b" \t").lower() == b"keep-alive":
             kind &= ~CONNECTION  # says nothing on 1.1; on 1.0 it is looked for

@@ -119,6 +119,7 @@ def test_T07_an_identity_header_signs_nobody_in(world: World, name: bytes) -> No
         b"Authorization: bearer   psk_secret",
         b"Authorization: BEARER psr_secret",
         b"X-Api-Key: psk_secret",
+        b"X-Api-Key:   psk_secret",
     ],
 )
 def test_T07_our_own_credentials_do_not_reach_a_public_upstream(world: World, line: bytes) -> None:
