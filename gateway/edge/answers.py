@@ -100,7 +100,10 @@ def drain_body(down: "Downstream") -> None:
     if down.keep and body is not None and not body.chunked and body.left <= MOST_DRAINED:
         down.phase = DRAINING
         down.deadline = time.monotonic() + down.live.limits.body_idle
+        data, down.buffer = down.buffer, b""
         down.resume(HOLDING | UPSTREAM_FULL)
+        if data:  # some of it is here already, held while the reply was read
+            down.data_received(data)
     else:
         linger(down)
 

@@ -1,5 +1,8 @@
 """T12: whatever the framing, the upstream counts one request or none, and never the one hidden in a body."""
 
+import threading
+import time
+
 import pytest
 
 from tests.kit import scripts
@@ -184,6 +187,23 @@ def test_T12_an_early_reply_does_not_turn_the_body_into_requests(world: World) -
         talk = client.send(body).half_close().talk()
     assert talk.replies == [] and not talk.leftover
     assert [seen.path for seen in world.reached()] == [b"/app/x"]
+
+
+def test_T12_an_early_reply_that_meets_the_body_does_not_turn_the_next_request_into_it(world: World) -> None:
+    """Both have come when the gateway looks: the body that it holds meanwhile must not be forgotten."""
+    gate = threading.Event()
+    script = scripts.gated(b"", gate, scripts.message(401, b"early"))
+    world.upstream.reply(script, b"/app/x", at_head=True)
+    with world.client() as client:
+        client.send(request("/app/x", b"Content-Length: %d" % len(SMUGGLED), method=b"POST"))
+        world.upstream.wait_head()
+        with world.gateway.stopped():
+            client.send(SMUGGLED)
+            gate.set()
+            time.sleep(0.05)  # on its way through the kernel
+        assert client.reply().status == 401
+        assert client.send(request("/app/y")).reply().status == 200
+    assert [seen.path for seen in world.reached()] == [b"/app/x", b"/app/y"]
 
 
 def test_T12_an_early_reply_to_chunks_does_not_turn_the_rest_into_requests(world: World) -> None:
