@@ -3,8 +3,8 @@
 import time
 from typing import TYPE_CHECKING
 
-from gateway.edge.answers import break_request, give_up, refuse_unread
-from gateway.edge.states import DRAINING, GONE, LINGERING, SENDING, SENT, TUNNEL, UPSTREAM_FULL, WAITING
+from gateway.edge.answers import break_request, close, give_up, refuse_unread
+from gateway.edge.states import DRAINING, LINGERING, SENDING, SENT, TUNNEL, UPSTREAM_FULL, WAITING
 from gateway.model import faults
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def expire(down: "Downstream") -> None:
         if down.buffer:
             refuse_unread(down, faults.REQUEST_TIMEOUT)
         else:
-            down.phase = GONE
-            down.transport.close()
+            close(down)  # the last reply may still be unread
     elif phase in (LINGERING, DRAINING):
         give_up(down)
     elif phase == TUNNEL and down.tunnel is not None:

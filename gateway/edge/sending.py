@@ -53,7 +53,7 @@ def pump(down: "Downstream", data: bytes) -> None:
     """A piece of the body to the upstream; what follows the body is held."""
     exchange, body, upstream = down.exchange, down.body, down.upstream
     assert body is not None and upstream is not None
-    if not down.replying and not upstream.closed and upstream.has_news():
+    if not (down.replying or upstream.closed or upstream.reading_paused) and upstream.has_news():
         # an early reply, it may be: read it before a write to a closed connection would throw it away
         down.buffer = data
         down.pause(HOLDING)

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from gateway.edge import answers
+
 if TYPE_CHECKING:
     from gateway.edge.downstream import Downstream
     from gateway.edge.upstream import Upstream
@@ -44,6 +46,14 @@ class Tunnel:
         return True
 
     def close(self) -> None:
-        """End both sides once what was written has gone out."""
+        """Silent for too long: end both sides."""
         self._upstream.abandon()
-        self._down.transport.close()
+        self.upstream_lost()
+
+    def upstream_lost(self) -> None:
+        """End the client's side once what was written has gone out; but a client that does not read gets
+        no more time than for any last reply."""
+        down = self._down
+        down.upstream = None
+        down.worker.record(down.exchange)
+        answers.close(down)

@@ -73,8 +73,8 @@ class Upstream(asyncio.Protocol):
                 self.server.idle.remove(self)
         elif phase == TUNNEL:
             self.server.active -= 1
-            self.down.upstream = None
-            self.down.transport.close()
+            if self.down.tunnel is not None:
+                self.down.tunnel.upstream_lost()
         elif phase == TO_THE_END and exc is None:
             self._leave()
             self.down.end_reply(LAST_CHUNK if self.down.chunked else b"")
@@ -267,6 +267,8 @@ class Upstream(asyncio.Protocol):
             self.phase = BY_LENGTH
             if status == 204 and flags & LENGTH:
                 lines = dropped(lines, _LENGTH_NAME)
+            if status in BODYLESS and (flags & CODING or (status == 204 and length)):
+                reusable = False  # it speaks of a body; should one follow, nobody may take it for a reply
         elif flags & CODING:
             self._decoder = ChunkDecoder(LONGEST_HEAD)
             self.phase = CHUNKED
@@ -315,7 +317,13 @@ class Upstream(asyncio.Protocol):
         again."""
         down = self.down
         self.server.active -= 1
-        if self._reusable and not surplus and down.request_is_over and not self.closed:
+        if (
+            self._reusable
+            and not surplus
+            and down.request_is_over
+            and not self.closed
+            and (down.body is None or not self.transport.get_write_buffer_size())  # all of it went out
+        ):
             self.phase = IDLE
             self.used = True
             if self.reading_paused:

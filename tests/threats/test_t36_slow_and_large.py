@@ -14,10 +14,13 @@ from tests.kit.world import World, run_world
 ROUTES = """
 limits: {header_timeout: 1s, body_idle: 1s, keepalive: 1s,
   header_bytes: 8KiB, target_bytes: 2KiB, header_count: 40}
-upstreams: {app: {servers: ["URL"], timeouts: {connect: 1s, first_byte: 5s, idle: 5s}}}
+upstreams:
+  app: {servers: ["URL"], timeouts: {connect: 1s, first_byte: 5s, idle: 5s}}
+  brief: {servers: ["URL"], timeouts: {idle: 1s, stream_idle: 1s}}
 defaults: {policies: {authenticate: none}}
 routes:
   - {name: app, match: {path: /app/**}, upstream: app, policies: {body_limit: 1GiB}}
+  - {name: brief, match: {path: /brief/**}, upstream: brief}
   - {name: small, match: {path: /small}, upstream: app, policies: {body_limit: 1KiB}}
   - {name: guarded, match: {path: /guarded}, upstream: app, policies: {authenticate: required}}
   - {name: answered, match: {path: /answered}, answer: {status: 200, body: from the gateway}}
@@ -249,6 +252,48 @@ def test_T36_a_client_that_reads_nothing_stops_its_upstream_only(strict: World) 
         for _ in range(20):
             strict.serves()
         assert strict.gateway.memory() - before < MEMORY
+
+
+@pytest.mark.parametrize("kind", ["reply", "tunnel"])
+def test_T36_a_reply_that_is_never_read_to_its_end_does_not_hold_its_connection(
+    strict: World, kind: str
+) -> None:
+    """The upstream is done with it: what waits in the gateway for the client waits no longer than a while."""
+    lines = (b"Connection: Upgrade", b"Upgrade: websocket") if kind == "tunnel" else ()
+    head = b"\r\n".join((b"HTTP/1.1 101 Switching", *lines)) + b"\r\n\r\n"
+    clients = []
+    for size in range(1 << 20, 4 << 20, 100 << 10):  # some of them fill the kernel and a part of the buffer
+        body = b"x" * size
+        script = scripts.raw(head, body, then="close") if lines else scripts.answer(body)
+        strict.upstream.reply(script, b"/brief/%d" % size)
+        clients.append(Client(strict.port, receive_buffer=4096))
+        clients[-1].send(request(f"/brief/{size}", *lines))
+    strict.upstream.wait_for(len(clients))
+    deadline = time.monotonic() + 20
+    while strict.gateway.metrics()["postern_connections"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for client in clients:
+        client.sock.close()
+
+
+def test_T36_a_body_behind_replies_that_nobody_reads_does_not_spin(strict: World) -> None:
+    """The upstream's news can't be read before the client reads: to look for them again and again is
+    busy waiting."""
+    hint = b"HTTP/1.1 103 Early\r\nLink: " + b"x" * 60_000 + b"\r\n\r\n"
+    strict.upstream.reply(scripts.raw(hint * 14, then="wait"), b"/app/hints", at_head=True)
+    strict.upstream.reply(scripts.answer(b"x" * 2_600_000), b"/app/large")
+    with Client(strict.port, receive_buffer=4096) as client:
+        client.send(request("/app/large"))
+        strict.upstream.wait_for()
+        client.send(request("/app/hints", b"Content-Length: 1000", method=b"POST"))
+        strict.upstream.wait_head(2)
+        strict.serves()
+        client.send(b"x")
+        strict.serves()
+        before = strict.gateway.cpu_ticks()
+        time.sleep(0.5)
+        assert strict.gateway.cpu_ticks() - before < 10
 
 
 def test_T36_many_slow_heads_keep_nobody_out(strict: World) -> None:

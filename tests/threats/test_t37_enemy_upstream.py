@@ -139,6 +139,24 @@ def test_T37_a_body_where_none_can_be_reaches_nobody(world: World, status: int) 
         assert client.send(request("/app/y")).reply().body == b"ok"
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 204 Fine\r\nContent-Length: 4\r\n\r\n",
+        b"HTTP/1.1 204 Fine\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 304 Fine\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+def test_T37_a_reply_that_speaks_of_a_body_it_cannot_have_is_the_last(world: World, head: bytes) -> None:
+    """The body may come later, and would be taken for the reply to somebody else's request."""
+    world.upstream.reply(scripts.raw(head, then="wait"), b"/app/x")
+    reply = world.get("/app/x")
+    assert not reply.values(b"transfer-encoding") + reply.values(b"content-length")
+    (seen,) = world.upstream.on(b"/app/x")
+    assert world.upstream.wait_closed(seen.connection)
+    assert world.get("/app/y").body == b"ok"
+
+
 def test_T37_a_body_after_head_reaches_nobody(world: World) -> None:
     data = OK + b"Content-Length: %d\r\n\r\n" % len(SECOND) + SECOND
     world.upstream.reply(scripts.raw(data, then="wait"), b"/app/x")
