@@ -187,7 +187,6 @@ class Pool:
                 idle.popleft().close()
 
     def close_idle(self, server: ServerState) -> None:
-        self._waiting.pop(server, None)
         while server.idle:
             server.idle.pop().close()
 

@@ -4,14 +4,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from tests.kit.gateway import Gateway, free_port, run_gateway
 from tests.kit.line import Line, Received
 from tests.kit.raw import Answer, Client, exchange, get, request
-from tests.kit.scripts import answer, gated, in_turn, raw
+from tests.kit.scripts import answer, gated, in_turn, message, raw
 from tests.kit.upstream import RecordingUpstream
 
 ROUTE = """
@@ -45,6 +45,14 @@ def pair() -> Iterator[tuple[RecordingUpstream, RecordingUpstream]]:
 
 
 Pair = tuple[RecordingUpstream, RecordingUpstream]
+
+
+def send_for_a_while(client: Client, data: bytes) -> None:
+    """As much of it as is taken."""
+    client.sock.settimeout(0.2)
+    with suppress(TimeoutError):
+        client.send(data)
+    client.sock.settimeout(10)
 
 
 def bodies(gateway: Gateway, count: int) -> Counter[bytes]:
@@ -184,6 +192,58 @@ def test_a_reload_keeps_connections_to_servers_that_stay_and_closes_the_others(p
         assert other.wait_closed(0)
         assert bodies(gateway, 4) == {b"one": 4}
         assert one.connections == 1
+
+
+def test_who_waits_for_a_connection_gets_one_though_a_reload_takes_the_server_away(pair: Pair) -> None:
+    """Requests end on the routes they began with, those that wait too."""
+    one, other = pair
+    gate = threading.Event()
+    one.reply(gated(b"", gate, b"HTTP/1.1 200 Fine\r\nContent-Length: 3\r\n\r\none"))
+    more = "pool: {max: 1}, timeouts: {connect: 10s}"
+    with run_gateway(routes([one.url], more)) as gateway, ExitStack() as stack:
+        clients = [stack.enter_context(Client(gateway.port)) for _ in range(3)]
+        for client in clients:
+            client.send(request("/"))
+        name = 'postern_requests_in_flight{route="app"}'
+        until(lambda: gateway.metrics()[name] == len(clients))
+        assert gateway.reload(routes([other.url], more)).status == 200
+        gate.set()
+        assert [client.reply().body for client in clients] == [b"one"] * 3
+        assert get(gateway.port, "/").body == b"other"
+
+
+def test_a_connection_whose_request_has_not_gone_out_serves_no_other() -> None:
+    """Its server answered early and reads no more; the next body would be gathered behind the first one,
+    with nobody to stop it."""
+    gate = threading.Event()
+    sizes = range(
+        2_300_000, 3_300_000, 100_000
+    )  # some fill the kernel and all that the gateway takes at once
+    whole = {size: threading.Event() for size in (*sizes, 60_000_000)}
+
+    def early(line: Line, seen: Received) -> None:
+        whole[int(seen.value(b"content-length"))].wait(10)
+        line.send(message(200, b"early"))
+        gate.wait(60)
+
+    with RecordingUpstream(receive_buffer=4096) as upstream, ExitStack() as stack:
+        upstream.reply(early, at_head=True)
+        pools = "\n".join(f"  u{size}: {upstream.url}" for size in sizes)
+        places = "\n".join(f"  - {{name: u{n}, match: {{path: /{n}}}, upstream: u{n}}}" for n in sizes)
+        defaults = ROUTE.partition("routes:")[0]
+        limits = "limits: {body_bytes: 1GiB}"
+        text = f"{limits}\nupstreams:\n{pools}{defaults}routes:\n{places}\n"
+        gateway = stack.enter_context(run_gateway(text))
+        before = gateway.memory()
+        for size in sizes:
+            client = stack.enter_context(Client(gateway.port))
+            send_for_a_while(client, request(f"/{size}", method=b"POST", body=b"x" * size))
+            whole[size].set()
+            assert client.reply().body == b"early"
+            late = stack.enter_context(Client(gateway.port))
+            send_for_a_while(late, request(f"/{size}", method=b"POST", body=b"x" * 60_000_000))
+        assert gateway.memory() - before < 20_000_000
+        gate.set()
 
 
 def test_a_reply_that_may_be_tried_again_is_asked_of_another_server(pair: Pair) -> None:
