@@ -356,7 +356,10 @@ class Upstream(asyncio.Protocol):
     def _interim_lines(self) -> list[bytes]:
         """Of a reply 1xx, which has no body and so no length (RFC 9110 section 8.6)."""
         reader = self.down.worker.reply_reader
-        return dropped(reader.lines, _LENGTH_NAME) if reader.flags & LENGTH else reader.lines
+        lines = dropped(reader.lines, _LENGTH_NAME) if reader.flags & LENGTH else reader.lines
+        if reader.flags & CONNECTION:
+            lines = without_nominated(lines, reader.noted[b"connection"].lower())
+        return lines
 
     # Upgrades
 

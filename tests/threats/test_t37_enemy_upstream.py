@@ -261,6 +261,13 @@ def test_T37_headers_nominated_by_the_upstream_end_here(world: World) -> None:
     assert world.get("/app/x").values(b"x-secret") == []
 
 
+def test_T37_headers_nominated_in_an_interim_reply_end_here(world: World) -> None:
+    hint = b"HTTP/1.1 103 Early\r\nConnection: X-Inner\r\nX-Inner: 1\r\nLink: a\r\n\r\n"
+    world.upstream.reply(scripts.raw(hint, scripts.message(200, b"ok")), b"/app/x")
+    (interim,) = world.get("/app/x").interim
+    assert interim.headers == [(b"Link", b"a")]
+
+
 def test_T37_a_nominated_content_length_stays_framing(world: World) -> None:
     head = OK + b"Connection: Content-Length\r\nContent-Length: 2\r\n\r\nok"
     world.upstream.reply(scripts.raw(head + SECOND, then="wait"), b"/app/x")
