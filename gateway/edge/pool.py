@@ -123,6 +123,8 @@ class Pool:
             try:
                 await asyncio.wait_for(waiter, deadline - time.monotonic())
             except TimeoutError:
+                if waiter.done() and not waiter.cancelled():
+                    self.let_one_in(server)  # its turn came in the same moment; pass it on
                 raise DialFailed(faults.UPSTREAM_BUSY, "busy") from None
             except asyncio.CancelledError:
                 self.let_one_in(server)  # the turn may have been this one's; pass it on

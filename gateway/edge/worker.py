@@ -174,14 +174,14 @@ class Worker:
     # Time
 
     def _sweep(self) -> None:
-        """Deadlines, idle upstream connections, clocks and certificates: looked at together, a few times a
-        second."""
+        """Deadlines, idle upstream connections, clocks and certificates, a few times a second."""
+        self.loop.call_later(SWEEP, self._sweep)  # first of all: whatever happens here, it happens again
         now = time.monotonic()
         for connection in [each for each in self.connections if each.deadline < now]:
             try:
                 expire(connection)
             except Exception:
-                self.log_crash("a deadline crashed", connection.exchange)
+                log.exception("a deadline crashed")
                 connection.transport.abort()
         for pool in self.live.pools.values():
             pool.sweep(now)
@@ -189,7 +189,6 @@ class Worker:
         if self._tls is not None and now - self._tls_looked_at > _TLS_LOOKED_AT:
             self._tls_looked_at = now
             self._look_at_certificates(self._tls)
-        self.loop.call_later(SWEEP, self._sweep)
 
     def _look_at_certificates(self, tls: ServerTls) -> None:
         if tls.changed() and self.live.snapshot.tls is not None:
