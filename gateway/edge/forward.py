@@ -62,10 +62,10 @@ def message(exchange: Exchange, host: bytes) -> bytes:
     elif exchange.upgrade:
         framing = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % exchange.upgrade
     return b"".join((
-        exchange.method, b" ", exchange.rewritten or exchange.path, exchange.query, b" HTTP/1.1\r\nHost: ",
-        host, b"\r\n", b"\r\n".join(exchange.lines), route.request_add, exchange.request_add,
-        exchange.forwarded, exchange.forwarded_host, b"\r\nX-Request-Id: ", exchange.request_id,
-        b"\r\ntraceparent: ", exchange.traceparent, b"\r\n", framing,
+        exchange.method, b" ", exchange.path if route.rewrite is None else exchange.rewritten, exchange.query,
+        b" HTTP/1.1\r\nHost: ", host, b"\r\n", b"\r\n".join(exchange.lines), route.request_add,
+        exchange.request_add, exchange.forwarded, exchange.forwarded_host, b"\r\nX-Request-Id: ",
+        exchange.request_id, b"\r\ntraceparent: ", exchange.traceparent, b"\r\n", framing,
     ))  # fmt: skip
 
 

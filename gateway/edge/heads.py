@@ -247,7 +247,7 @@ class BadReply(Exception):
 class ReplyReader:
     """Reads reply heads; after `read` its fields hold the head's parts until the next one."""
 
-    __slots__ = ("_judge", "_starts", "flags", "length", "lines", "minor", "noted", "status")
+    __slots__ = ("_judge", "_starts", "dated", "flags", "length", "lines", "minor", "noted", "status")
 
     def __init__(self) -> None:
         self._judge = _LineJudge(httptools.HttpResponseParser, b"HTTP/1.1 200 OK")
@@ -283,6 +283,7 @@ class ReplyReader:
             if kind & NOTED:
                 noted[name] = noted[name] + b", " + value if name in noted else value
         self.flags = flags
+        self.dated = b"\nDate: " in head or b"\ndate: " in head  # as nearly all write it; else look closer
         if flags & CODING and (noted[b"transfer-encoding"] != b"chunked" or flags & LENGTH or not self.minor):
             raise BadReply("bad Transfer-Encoding")
         if flags & LENGTH:

@@ -16,7 +16,7 @@ from gateway.edge.states import UPSTREAM_FULL
 from gateway.model import faults
 from gateway.model.exchange import Exchange
 from gateway.model.faults import Fault
-from gateway.model.headers import CODING, CONNECTION, DATED, KEPT, LENGTH, dropped, find, without_nominated
+from gateway.model.headers import CODING, CONNECTION, KEPT, LENGTH, dropped, find, without_nominated
 from gateway.model.verdict import Reply
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ class Upstream(asyncio.Protocol):
                 keep = False
             exchange.endless = (find(lines, b"content-type") or b"").startswith(b"text/event-stream")
         down.keep = keep
-        if not reader.flags & DATED:  # RFC 9110 section 6.6.1
+        if not reader.dated and find(lines, b"date") is None:  # RFC 9110 section 6.6.1
             parts += (b"Date: ", http_date(), b"\r\n")
         parts += (
             route.reply_add, exchange.reply_add, b"X-Request-Id: ", exchange.request_id,

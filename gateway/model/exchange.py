@@ -15,13 +15,24 @@ _NO_LINES: list[bytes] = []  # replaced, never added to, before anything is sent
 class Exchange:
     """One request and its reply. One is made per request, so: slots, which are quick to set and to read."""
 
+    # set seldom, so not in every request: these are looked up here until then
+    identity: Any = None  # model.identity.Identity from issue "Identity" on
+    refused: Refuse | None = None  # the verdict that ended it; or, in report mode, would have
+    verdicts: tuple[tuple[str, str], ...] = ()  # (policy, code) that refused, or would have
+    endless: bool = False  # an event stream: silence is no fault
+    picked: Any = None  # the server whose turn it is, to be dialled
+    failed: Fault | None = None  # why the gateway itself answered, or broke off
+    why: str = ""  # what the log says beyond the fault's code
+    rewritten: bytes = b""  # the path towards the upstream, on routes that rewrite
+
     __slots__ = (
+        "__dict__",
         "attempts", "authorization", "began", "body_limit", "bytes_in", "bytes_out", "client",
-        "content_length", "cookie", "endless", "failed", "flags", "forwarded", "forwarded_host", "host",
-        "identity", "lines", "method", "noted", "path", "picked", "query", "rare", "refused", "replied",
-        "reply_add", "request_add", "request_id", "rewritten", "route", "secure", "sent",
-        "server", "status", "trace_id", "traceparent", "tried", "upgrade", "verdicts",
-        "version", "why",
+        "content_length", "cookie", "flags", "forwarded", "forwarded_host", "host",
+        "lines", "method", "noted", "path", "query", "rare", "replied",
+        "reply_add", "request_add", "request_id", "route", "secure", "sent",
+        "server", "status", "trace_id", "traceparent", "tried", "upgrade",
+        "version",
     )  # fmt: skip
 
     def __init__(
@@ -56,29 +67,21 @@ class Exchange:
         self.cookie = b""  # all Cookie lines joined by "; "
         self.authorization = b""
         # what policies find out and decide
-        self.identity: Any = None  # model.identity.Identity from issue "Identity" on
         self.body_limit = 0
         self.request_add = b""  # header lines for the upstream, added by policies for this request
         self.reply_add = b""  # header lines for the client, added by policies for this request
-        self.refused: Refuse | None = None  # the verdict that ended it; or, in report mode, would have
-        self.verdicts: tuple[tuple[str, str], ...] = ()  # (policy, code) that refused, or would have
         # kept by the edge for the log and for the way back
         self.status = 0
         self.flags = 0  # bits of model.headers, over the whole head
         self.lines = _NO_LINES  # header lines for the upstream, without CRLF
         self.forwarded_host = b""
-        self.rewritten = b""  # the path towards the upstream, on routes that rewrite
-        self.endless = False  # an event stream: silence is no fault
         self.attempts = 0  # sendings upstream
-        self.picked: Any = None  # the server whose turn it is, to be dialled
         self.tried: tuple[Any, ...] = ()  # servers that failed for this request
         self.sent = 0.0  # when the request went upstream
         self.replied = 0.0  # when the head of the reply came
         self.server = b"null"  # where it went, as JSON text
         self.bytes_in = 0
         self.bytes_out = 0
-        self.failed: Fault | None = None  # why the gateway itself answered, or broke off
-        self.why = ""  # what the log says beyond the fault's code
         self.rare = False  # something is to be said in the log beyond the usual fields
 
     def note(self, why: str) -> None:

@@ -121,7 +121,6 @@ class RequestNames:
 
 # What becomes of a reply's header.
 SET_COOKIE = 1 << 19
-DATED = 1 << 22
 KEPT = 1 << 23  # Connection: keep-alive, and nothing else
 _REPLY_NAMED: dict[bytes, int] = {
     b"content-length": NOTED | PASSED | LENGTH,
@@ -129,7 +128,6 @@ _REPLY_NAMED: dict[bytes, int] = {
     b"connection": NOTED | CONNECTION,
     b"upgrade": NOTED | UPGRADE,
     b"set-cookie": SET_COOKIE,
-    b"date": DATED | PASSED,
 }
 _REPLY_OURS = (b"x-access-token", b"x-accel-")
 
