@@ -48,14 +48,13 @@ class Worker:
 
     live: Live
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, control: socket.socket) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.connections: set[Downstream] = set()
         self.counters = Counters()
         self.ids = Ids()
         self.reply_reader = ReplyReader()
         self.draining = False
-        self._control = control
         self._logs: dict[str, AccessLog] = {}
         self._lines = LineWriter()
         self._listeners: list[Listener] = []
@@ -63,8 +62,6 @@ class Worker:
         self._tls_looked_at = 0.0
         self._watchers: list[Resolver | HealthChecker] = []
         self._most_connections = 0
-        self._swept = time.monotonic()
-        self._lag = 0.0
 
     # Configuration
 
@@ -244,7 +241,7 @@ async def serve(control: socket.socket) -> int:
     """Follow the supervisor's messages until it says drain, or is gone."""
     control.setblocking(False)
     reader, writer = await asyncio.open_connection(sock=control)
-    worker = Worker(asyncio.get_running_loop(), control)
+    worker = Worker(asyncio.get_running_loop())
     incoming = frames.FrameReader()
     draining: asyncio.Task[None] | None = None
 

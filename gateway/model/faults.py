@@ -66,7 +66,6 @@ POLICY_CRASHED = Fault("policy_crashed", 500, "A policy of this route failed", "
 INTERNAL_ERROR = Fault("internal_error", 500, "The gateway failed", "gateway", closes=True)
 IDENTITY_UNAVAILABLE = Fault("identity_unavailable", 503, "Sign-in can't be checked just now", "gateway")
 TOO_MANY_CONNECTIONS = Fault("too_many_connections", 503, "The gateway is full", "gateway", closes=True)
-DRAINING = Fault("draining", 503, "The gateway is about to stop", "gateway", closes=True)
 
 # The upstream
 UPSTREAM_UNAVAILABLE = _upstream("upstream_unavailable", 503, "No server of this upstream can be reached")

@@ -49,16 +49,6 @@ class BadAuthority(ValueError):
     """An absolute-form target that does not name the host of the request."""
 
 
-def split_target(target: bytes) -> tuple[bytes, bytes]:
-    """The path, and the query with its "?" (empty when there is none)."""
-    if b"#" in target:
-        raise Ambiguous("The target has a fragment (#); a client keeps that to itself, or sends %23.")
-    mark = target.find(b"?")
-    if mark < 0:
-        return target, b""
-    return target[:mark], target[mark:]
-
-
 def canonical(path: bytes, opt_ins: int = 0) -> bytes:
     """The one spelling of `path`. It is printable ASCII without a double quote and without a backslash."""
     if _plain(path):

@@ -8,40 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model.paths import (
-    Ambiguous,
     BadAuthority,
     canonical,
     host_name,
     reduce_absolute,
-    split_target,
     valid_host,
 )
 
 # ---- targets
 
 
-@pytest.mark.parametrize(
-    ("target", "parts"),
-    [
-        (b"/a", (b"/a", b"")),
-        (b"/a?", (b"/a", b"?")),
-        (b"/admin?x=/public/", (b"/admin", b"?x=/public/")),
-        (b"/a?b?c%23%2f..", (b"/a", b"?b?c%23%2f..")),
-        (b"?x", (b"", b"?x")),
-    ],
-)
-def test_t01_the_query_is_cut_off_and_kept_byte_for_byte(target: bytes, parts: tuple[bytes, bytes]) -> None:
-    assert split_target(target) == parts
-
-
-@pytest.mark.parametrize("target", [b"/a#b", b"/#", b"/a?b#c", b"#"])
-def test_t02_a_fragment_is_refused_anywhere_in_the_target(target: bytes) -> None:
-    with pytest.raises(Ambiguous, match="fragment"):
-        split_target(target)
-
-
 def test_t02_an_encoded_number_sign_is_data() -> None:
-    assert canonical(split_target(b"/a%23b?c%23")[0]) == b"/a%23b"
+    assert canonical(b"/a%23b") == b"/a%23b"
 
 
 @pytest.mark.parametrize(
