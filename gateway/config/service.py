@@ -1,0 +1,87 @@
+"""What the identity service is given: its part of the configuration, secrets included; never for an edge."""
+
+from typing import Literal
+
+import msgspec
+
+from gateway.config.snapshot import Record
+
+
+LIMITS = {
+    "login": (30, 60), "register": (20, 60), "refresh": (120, 60), "mail": (20, 60), "mail_account": (5, 3600),
+}  # fmt: skip
+
+
+class Tokens(Record, frozen=True):
+    format: Literal["opaque", "jwt"] = "opaque"
+    algorithm: Literal["EdDSA", "ES256"] = "EdDSA"  # of jwt
+    access_ttl: float = 900.0
+    idle_ttl: float = 30 * 86400.0
+    absolute_ttl: float = 90 * 86400.0  # 0: never
+    reuse_grace: float = 30.0
+    on_reuse: Literal["session", "user"] = "session"
+    history: int = 50
+
+
+class Cookie(Record, frozen=True):
+    name: str = "__Host-postern"  # `postern` on plain http, `__Secure-postern` with a domain
+    domain: str = ""
+    renewal: bool = False
+    secure: bool = True
+    renew_every: float = 900.0
+    renew_grace: float = 30.0  # the old one stays good so long after the new one was first seen
+
+
+class Password(Record, frozen=True):
+    on: bool = True
+    min: int = 15
+    memory: int = 19 * 1024 * 1024
+    time: int = 2
+    lanes: int = 1
+
+
+class Service(Record, frozen=True):
+    secrets: tuple[str, ...] = ()  # POSTERN_SECRET, newest first; empty: data/secret
+    database_url: str = "sqlite:data/postern.db"
+    redis_url: str = ""
+    data: str = "data"
+    name: str = "postern"  # of the service
+    site: str = ""  # the brand's name: no password may equal it
+    prefix: str = "/api/auth"
+    serve: tuple[str, ...] = ("api", "pages", "jwks")
+    base_url: str = "http://127.0.0.1:4000"  # also the issuer of jwt access tokens
+    tokens: Tokens = Tokens()
+    cookie: Cookie = Cookie()
+    password: Password = Password()
+    registration: Literal["open", "invite", "closed"] = "open"
+    confirmation: Literal["optional", "required"] = "optional"
+    email_domains: tuple[str, ...] = ()
+    # name -> (how many, in how many seconds), per address
+    limits: dict[str, tuple[int, int]] = msgspec.field(default_factory=lambda: dict(LIMITS))
+    max_login_attempts: int = 5
+    lockout_duration: float = 900.0
+    cors_origins: tuple[str, ...] = ()
+    forward_meta: tuple[str, ...] = ()
+    audit_kept: float = 365 * 86400.0
+    sessions_kept: float = 30 * 86400.0
+    migrate: Literal["auto", "manual"] = "auto"
+    admin_token: str = ""  # POSTERN_ADMIN_TOKEN, or data/admin-token
+
+
+class Compiled(Record, frozen=True):
+    """What a configuration is compiled to: for the edges, and for the identity service of this role."""
+
+    snapshot: bytes  # config.snapshot.encode
+    service: bytes = b""  # encode below; empty where this role runs no identity service
+
+
+def encode(record: Record) -> bytes:
+    return msgspec.msgpack.encode(record)
+
+
+def decode(data: bytes) -> Service:
+    return msgspec.msgpack.decode(data, type=Service)
+
+
+def decode_compiled(data: bytes) -> Compiled:
+    return msgspec.msgpack.decode(data, type=Compiled)

@@ -1,0 +1,66 @@
+"""Who asks: what a credential stands for, and how it becomes the X-User-* lines that a backend can trust."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+from urllib.parse import quote
+
+import msgspec
+
+Kind = Literal["user", "service", "external"]
+
+# What a backend is told: claim -> header name.
+STANDARD: dict[str, str] = {
+    "user_id": "X-User-Id", "name": "X-User-Name", "email": "X-User-Email",
+    "email_verified": "X-User-Email-Verified", "roles": "X-User-Roles",
+    "permissions": "X-User-Permissions", "session": "X-User-Session", "level": "X-User-Level",
+    "methods": "X-User-Methods", "kind": "X-User-Kind",
+}  # fmt: skip
+PROTECTED_META = "X-User-Meta-"
+PUBLIC_META = "X-User-Public-"
+
+# Visible ASCII less `%`, so that decoding is unambiguous; inside list items less `,` too.
+_PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+_PLAIN_ITEM = _PLAIN.replace(",", "")
+
+
+class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One user, service or external identity, as it was when the credential was resolved."""
+
+    id: str  # for an external one: issuer-name:sub
+    name: str = ""
+    email: str = ""
+    email_verified: bool = False
+    roles: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+    session: str = ""
+    level: int = 1
+    methods: tuple[str, ...] = ()
+    kind: Kind = "user"
+    protected: dict[str, str] = {}  # meta that only admins and hooks set; the only one `require` reads
+    public: dict[str, str] = {}  # the user's own
+    proved: float = 0.0  # seconds since the last proof (sign-in, reauth), when this was resolved
+    confirmed: bool = False  # the account's address
+    address: str = ""  # of the session's sign-in
+    agent: str = ""  # likewise
+
+
+def header_block(
+    identity: Identity, names: Mapping[str, str] = STANDARD, forward_meta: Iterable[str] = ()
+) -> bytes:
+    """The lines for the upstream, each ended by CRLF; `names` empty means the standard ones."""
+    lines = [f"{name}: {_said(identity, claim)}" for claim, name in (names or STANDARD).items()]
+    for key in forward_meta:
+        if key in identity.protected:
+            lines.append(f"{PROTECTED_META}{key}: {quote(identity.protected[key], safe=_PLAIN)}")
+        if key in identity.public:
+            lines.append(f"{PUBLIC_META}{key}: {quote(identity.public[key], safe=_PLAIN)}")
+    return "".join(line + "\r\n" for line in lines).encode("ascii")
+
+
+def _said(identity: Identity, claim: str) -> str:
+    value: Any = getattr(identity, "id" if claim == "user_id" else claim)
+    if isinstance(value, tuple):
+        return ",".join(quote(item, safe=_PLAIN_ITEM) for item in value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return quote(str(value), safe=_PLAIN)
