@@ -6,9 +6,9 @@ import msgspec
 
 from gateway.config.snapshot import Record
 
-
 LIMITS = {
-    "login": (30, 60), "register": (20, 60), "refresh": (120, 60), "mail": (20, 60), "mail_account": (5, 3600),
+    "login": (30, 60), "register": (20, 60), "refresh": (120, 60), "mail": (20, 60),
+    "mail_account": (5, 3600),
 }  # fmt: skip
 
 
