@@ -169,7 +169,10 @@ class Identity(Record, frozen=True):
     serve_stale: float = 10.0
     cache: int = 10_000
     headers: dict[str, str] = {}  # claim -> header name; empty: the standard X-User-*
-    cookie_names: tuple[str, ...] = ("__Host-postern", "__Secure-postern", "postern")
+    forward_meta: tuple[str, ...] = ()  # keys of protected and public meta that become headers
+    cookie_names: tuple[str, ...] = ("__Host-postern",)  # of the session cookie here: one
+    renewal: bool = False  # an expired bearer beside a good cookie is renewed
+    token_ttl: float = 900.0  # of access tokens
     base_url: str = ""
 
 
