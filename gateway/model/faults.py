@@ -60,11 +60,43 @@ METHOD_NOT_ALLOWED = _client("method_not_allowed", 405, "This place does not tak
 CREDENTIAL_MISSING = _client("credential_missing", 401, "Sign in first")
 INVALID_TOKEN = _client("invalid_token", 401, "The credential is not, or no longer, valid")
 ORIGIN_REFUSED = _client("origin_refused", 403, "This origin may not do that")
+CROSS_SITE = _client(
+    "cross_site", 403, "Another site may have sent this",
+    "A request with a session cookie that changes something needs Sec-Fetch-Site: same-origin, or an Origin of "
+    "this host or of csrf.trusted_origins; programs had better send a bearer token.",
+)  # fmt: skip
+SESSION_ENDED = _client("session_ended", 401, "The session behind this stream has ended")
+GUESSING = _client("too_many_unknown_credentials", 429, "Too many unknown credentials came from this address")
+
+# The identity service's calls
+BAD_JSON = _client("bad_json", 400, "The body is not a JSON object")
+UNSUPPORTED_MEDIA_TYPE = _client(
+    "unsupported_media_type", 415, "Bodies are plain application/json",
+    "Send Content-Type: application/json, and no Content-Encoding.",
+)  # fmt: skip
+INVALID_FIELDS = _client("invalid_fields", 422, "Some fields are not valid")
+NOT_FOUND = _client("not_found", 404, "There is no such thing here")
+RATE_LIMITED = _client("rate_limited", 429, "Too many attempts from here; wait a little")
+INVALID_CREDENTIALS = _client("invalid_credentials", 401, "Name or password is not right")
+INSUFFICIENT_SCOPE = _client("insufficient_scope", 403, "You may not do that")
+INSUFFICIENT_USER_AUTHENTICATION = _client(
+    "insufficient_user_authentication", 401, "Prove once more that it is you"
+)
+INVALID_REFRESH_TOKEN = _client(
+    "invalid_refresh_token", 400, "The refresh token is not, or no longer, valid", "Sign in again."
+)
+REFRESH_TOKEN_REUSED = _client(
+    "refresh_token_reused", 400, "An older refresh token was used again, so its session has ended",
+    "Sign in again; if this was not you, somebody may have copied your tokens.",
+)  # fmt: skip
 
 # The gateway's own side
 POLICY_CRASHED = Fault("policy_crashed", 500, "A policy of this route failed", "gateway")
 INTERNAL_ERROR = Fault("internal_error", 500, "The gateway failed", "gateway", closes=True)
 IDENTITY_UNAVAILABLE = Fault("identity_unavailable", 503, "Sign-in can't be checked just now", "gateway")
+STORE_UNAVAILABLE = Fault(
+    "store_unavailable", 503, "The database can't be reached just now", "gateway", "Nothing was changed."
+)
 TOO_MANY_CONNECTIONS = Fault("too_many_connections", 503, "The gateway is full", "gateway", closes=True)
 
 # The upstream
