@@ -54,7 +54,8 @@ class Gateway:
         self.port, self.admin = free_port(), free_port()
         self.token = secrets.token_hex(16)
         self.routes = folder / "routes.yaml"
-        self._env = {"PATH": os.environ["PATH"], "POSTERN_ADMIN_TOKEN": self.token, **env}
+        own = {"POSTERN_ADMIN_TOKEN": self.token, "POSTERN_DATA": str(folder / "data")}
+        self.env = {"PATH": os.environ["PATH"], **own, **env}
         self._command = [sys.executable, "-m", "gateway.cli.app", "run", "-c", str(self.routes)]
         self._command += ["--workers", str(workers), "--role", role]
         self.process: subprocess.Popen[bytes] | None = None
@@ -70,7 +71,7 @@ class Gateway:
             self.process = subprocess.Popen(
                 self._command,
                 cwd=REPOSITORY,
-                env=self._env,
+                env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
