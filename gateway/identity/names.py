@@ -1,0 +1,198 @@
+"""What people call themselves: one spelling for each user name and address, and the bounds of names and meta."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+SHORTEST_USERNAME, LONGEST_USERNAME = 3, 20
+LONGEST_NAME = 100
+LONGEST_EMAIL, _LONGEST_LOCAL, _LONGEST_LABEL = 254, 64, 63  # octets: RFC 5321 section 4.5.3.1, RFC 1035
+META_KEYS, META_BYTES, _META_KEY, _META_DEPTH = 50, 8192, 64, 5
+RESERVED = ("public", "protected")  # of meta: nobody reaches the protected map through the public one
+
+# ASCII only: two user names that look alike in one script are the same without case, and none mixes scripts.
+_USERNAME = re.compile(r"[A-Za-z0-9._-]{3,20}")
+_LOCAL_ASCII = frozenset("!#$%&'*+-/=?^_`{|}~.")  # RFC 5321's dot-atom, besides letters and digits
+_WORDS = frozenset(("Ll", "Lu", "Lo", "Lm", "Mn", "Mc", "Nd"))  # RFC 5892 section 2.1
+_LDH = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+
+
+class Email(msgspec.Struct, frozen=True):
+    """An address as it is written to (its domain in ASCII), and the key by which it is compared."""
+
+    address: str
+    key: str
+
+
+class BadName(Exception):
+    """This can't be a name here; the text says why, for the person."""
+
+
+def username(text: str) -> str:
+    """The user name, or BadName."""
+    if not _USERNAME.fullmatch(text):
+        raise BadName(
+            f"Use {SHORTEST_USERNAME} to {LONGEST_USERNAME} letters (a to z), digits, dots, dashes or underscores."
+        )
+    return text
+
+
+def username_key(text: str) -> str:
+    return text.lower()
+
+
+def email(text: str) -> Email:
+    """The address and its key, or BadName.
+
+    Two mailboxes never get one key. Comparing by compatibility (NFKC) or by full case folding alone would give
+    them one: the ligature ﬁ and fi, the Kelvin sign and k, ß and ss. So characters that NFKC changes are refused,
+    and case is taken away letter by letter.
+    """
+    text = text.strip(" ")
+    local, at, domain = text.rpartition("@")
+    if not at or not local:
+        raise BadName("Write an e-mail address, such as name@example.com.")
+    local, host = _local(local), _domain(domain)
+    address = f"{local}@{host}"
+    if len(local.encode()) > _LONGEST_LOCAL or len(address.encode()) > LONGEST_EMAIL:
+        raise BadName("This e-mail address is too long.")
+    return Email(address, f"{_lower(local)}@{host}")
+
+
+def domain(text: str) -> str:
+    """A domain in the form that addresses here have; BadName for what is none."""
+    return _domain(text)
+
+
+def allowed_domain(address: Email, domains: Iterable[str]) -> bool:
+    """Whether the address is of one of these domains, exactly; of any when none is given."""
+    listed = list(domains)
+    return not listed or address.address.rpartition("@")[2] in {_domain(each) for each in listed}
+
+
+def person(text: str) -> str:
+    """A first or last name, or BadName. What it holds is text and never read as anything else."""
+    name = unicodedata.normalize("NFC", text).strip()
+    if len(name) > LONGEST_NAME:
+        raise BadName(f"Use at most {LONGEST_NAME} characters.")
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+        raise BadName("Use no line breaks or control characters.")
+    return name
+
+
+def public_meta(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The user's own map without the reserved keys, or BadName."""
+    return meta({key: value for key, value in given.items() if key not in RESERVED})
+
+
+def meta(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A map of public or protected meta within its bounds, or BadName."""
+    if len(given) > META_KEYS:
+        raise BadName(f"Use at most {META_KEYS} keys.")
+    for key, value in given.items():
+        if not 1 <= len(key) <= _META_KEY:
+            raise BadName(f"A key has 1 to {_META_KEY} characters.")
+        _storable(key, 0)
+        _storable(value, 1)
+    if len(msgspec.json.encode(given)) > META_BYTES:
+        raise BadName(f"Use at most {META_BYTES} bytes of JSON.")
+    return dict(given)
+
+
+def merged(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """The map after a change: a key with null is taken away (RFC 7396, one level deep)."""
+    return {key: value for key, value in {**old, **change}.items() if value is not None}
+
+
+def _storable(value: Any, depth: int) -> None:
+    if depth > _META_DEPTH:
+        raise BadName(f"Nest at most {_META_DEPTH} levels.")
+    if isinstance(value, str):
+        # PostgreSQL keeps no NUL in text, and half a surrogate can't be written at all.
+        if "\0" in value or any(unicodedata.category(letter) == "Cs" for letter in value):
+            raise BadName("Use characters that can be written as text.")
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            _storable(key, depth)
+            _storable(each, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            _storable(each, depth + 1)
+    elif isinstance(value, float) and value - value != 0:
+        raise BadName("Use numbers that JSON has.")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise BadName("Use numbers of at most 64 bits.")
+
+
+def _local(text: str) -> str:
+    local = unicodedata.normalize("NFC", text)
+    for letter in text:
+        plain = letter.isascii() and (letter.isalnum() or letter in _LOCAL_ASCII)
+        if not plain and not (not letter.isascii() and _is_word(letter)):
+            raise BadName(
+                "Before the @ of an e-mail address, use plain letters, digits, and marks such as . _ - +"
+            )
+    if local.startswith(".") or local.endswith(".") or ".." in local:
+        raise BadName("In an e-mail address dots stand between letters.")
+    return local
+
+
+def _domain(text: str) -> str:
+    """In ASCII by IDNA 2008's rules for what a label may hold (RFC 5891, 5892).
+
+    The standard library's own `idna` codec is IDNA 2003, which makes one domain of straße.de and strasse.de;
+    today they have different owners.
+    """
+    labels = text.lower().split(".") if text.isascii() else [_lower(label) for label in text.split(".")]
+    if len(labels) < 2:
+        raise BadName("After the @ of an e-mail address, write a whole domain, such as example.com.")
+    ascii_labels = [_label(unicodedata.normalize("NFC", label)) for label in labels]
+    if ascii_labels[-1].isdigit():
+        raise BadName("After the @ of an e-mail address, write a domain, not a number.")
+    return ".".join(ascii_labels)
+
+
+def _label(label: str) -> str:
+    written = label
+    if label.startswith("xn--"):
+        label = _from_punycode(label[4:])
+    elif label[2:4] == "--":
+        raise BadName("This is not a domain's name.")
+    if not label.isascii():
+        words = all(letter in "-0123456789" or letter.isalpha() or _is_word(letter) for letter in label)
+        if not words or any(not letter.isascii() and not _is_word(letter) for letter in label):
+            raise BadName("This is not a domain's name.")
+        if unicodedata.category(label[0]) in ("Mn", "Mc") or "-" in (label[0], label[-1]):
+            raise BadName("This is not a domain's name.")
+        encoded = "xn--" + label.encode("punycode").decode()
+    else:
+        encoded = label
+        if not _LDH.fullmatch(label):
+            raise BadName("This is not a domain's name.")
+    # One spelling each: an encoded label must be what we would have written, in lower case and composed.
+    if len(encoded) > _LONGEST_LABEL or (written.startswith("xn--") and encoded != written):
+        raise BadName("This is not a domain's name.")
+    return encoded
+
+
+def _from_punycode(text: str) -> str:
+    try:
+        label = text.encode("ascii").decode("punycode")
+    except (UnicodeError, ValueError, OverflowError):
+        raise BadName("This is not a domain's name.") from None
+    if label.isascii() or _lower(label) != label or unicodedata.normalize("NFC", label) != label:
+        raise BadName("This is not a domain's name.")
+    return label
+
+
+def _is_word(letter: str) -> bool:
+    """A letter, digit or mark that stays itself under NFKC: no ligature, full-width form, Kelvin sign."""
+    return unicodedata.category(letter) in _WORDS and unicodedata.normalize("NFKC", letter) == letter
+
+
+def _lower(text: str) -> str:
+    """Letter by letter, so that what a letter becomes doesn't hang on its neighbours."""
+    return unicodedata.normalize("NFC", "".join(letter.lower() for letter in text))
