@@ -1,4 +1,4 @@
-"""What people call themselves: one spelling for each user name and address, and the bounds of names and meta."""
+"""What people call themselves: one spelling of each user name and address, the bounds of names and meta."""
 
 import re
 import unicodedata
@@ -35,7 +35,7 @@ def username(text: str) -> str:
     """The user name, or BadName."""
     if not _USERNAME.fullmatch(text):
         raise BadName(
-            f"Use {SHORTEST_USERNAME} to {LONGEST_USERNAME} letters (a to z), digits, dots, dashes or underscores."
+            f"Use {SHORTEST_USERNAME} to {LONGEST_USERNAME} letters from a to z, digits, and any of . _ -"
         )
     return text
 
@@ -47,9 +47,9 @@ def username_key(text: str) -> str:
 def email(text: str) -> Email:
     """The address and its key, or BadName.
 
-    Two mailboxes never get one key. Comparing by compatibility (NFKC) or by full case folding alone would give
-    them one: the ligature ﬁ and fi, the Kelvin sign and k, ß and ss. So characters that NFKC changes are refused,
-    and case is taken away letter by letter.
+    Two mailboxes never get one key. Comparing by compatibility (NFKC) or by full case folding alone would
+    give them one: the ligature ﬁ and fi, the Kelvin sign and k, ß and ss. So characters that NFKC changes are
+    refused, and case is taken away letter by letter.
     """
     text = text.strip(" ")
     local, at, domain = text.rpartition("@")
