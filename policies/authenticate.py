@@ -1,6 +1,6 @@
 """Who asks: finds the credential that counts, has it resolved, and says what happens when there is none."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ClassVar, Literal
 from urllib.parse import quote_from_bytes
@@ -9,9 +9,10 @@ import msgspec
 
 from gateway.model.exchange import Exchange
 from gateway.model.faults import CREDENTIAL_MISSING, DUPLICATE_CREDENTIAL, INVALID_TOKEN
+from gateway.model.identity import BadCredential, Identified
 from gateway.model.lines import free_name
-from gateway.model.policy import Effects, Ports
-from gateway.model.verdict import Answer, Refuse, Reply, Verdict
+from gateway.model.policy import Effects, Ports, Resolution
+from gateway.model.verdict import Answer, Outcome, Refuse, Reply, Verdict
 
 # RFC 6750 section 2.1, b64token; the = of padding stand at its end only
 _TOKEN_BYTES = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~+/"
@@ -23,6 +24,8 @@ _GETS = frozenset({b"GET", b"HEAD"})
 # A place where a credential may stand: what it holds, what is wrong with it, or None. The second argument is
 # the token of `Authorization: Bearer`, parsed once for all places.
 Place = Callable[[Exchange, bytes | None], bytes | Refuse | None]
+# The kind and value of a credential that came, or what is wrong with it.
+Found = tuple[str, bytes | Refuse]
 
 
 class Authenticate:
@@ -50,7 +53,13 @@ class Authenticate:
         self._places = self._in_order(settings.accept)
         self._cookies = frozenset(ports.cookies)
         self._mark = _common(ports.cookies)
+        # most requests have a bearer of ours and nothing else that could be a credential
+        plain = settings.accept[:1] == ("bearer",) and not any(":" in word for word in settings.accept)
+        self._simple = plain and not self.idle
+        self._identities = ports.identities
         self._resolve = ports.identities.resolve
+        self._renewal = ports.renewal
+        self._clear_cookie = ports.clear_cookie
         self._sign_in = ports.sign_in.encode()
         self._on_missing = str(settings.on_missing) if ports.sign_in else "401"
         challenge = b"Bearer realm=" + _quoted(ports.service)
@@ -64,21 +73,82 @@ class Authenticate:
         return Effects(reads=self.credential_names)
 
     def on_request(self, exchange: Exchange) -> Verdict:
-        if self.idle:
-            return None
+        value = exchange.authorization
+        if (
+            self._simple
+            and value[:11] == b"Bearer psa_"
+            and (not exchange.cookie or self._mark not in exchange.cookie)
+            and b"x-api-key" not in exchange.noted
+        ):
+            credential = value[7:]
+            found = self._resolve("bearer", credential, exchange)
+            if type(found) is Identified:
+                exchange.who = found
+                exchange.credential = credential
+                exchange.request_add = found.block
+                return None
+            return self._judge([("bearer", credential)], exchange, found)
+        return None if self.idle else self._look(exchange)
+
+    def _look(self, exchange: Exchange) -> Verdict:
+        """In every place, since a doubled credential is refused wherever it stands."""
         bearer = _bearer_token(exchange.authorization) if exchange.authorization else None
-        chosen: bytes | Refuse | None = None
-        for place in self._places:  # all of them, since a doubled credential is refused wherever it stands
+        came: list[Found] = []
+        for kind, place in self._places:
             found = place(exchange, bearer)
             if found is self._duplicate:
                 return self._duplicate
-            if chosen is None:
-                chosen = found
-        if chosen is None:
-            return self._without_credential(exchange) if self._required else None
-        return chosen if isinstance(chosen, Refuse) else self._resolve(chosen, exchange)
+            if found is not None:
+                came.append((kind, found))
+        return self._judge(came, exchange)
 
-    def _in_order(self, accept: tuple[str, ...]) -> tuple[Place, ...]:
+    def _judge(
+        self,
+        came: list[Found],
+        exchange: Exchange,
+        found: Resolution | Awaitable[Resolution] | None = None,
+    ) -> Verdict:
+        """The credentials that came, in order of preference; `found` is what is known of the first."""
+        for place, (kind, credential) in enumerate(came):
+            if isinstance(credential, Refuse):
+                return credential
+            if found is None:
+                found = self._resolve(kind, credential, exchange)
+            if not isinstance(found, Identified | BadCredential | Refuse):
+                return self._wait(came[place:], exchange, found)
+            if isinstance(found, Refuse):
+                return found
+            if isinstance(found, Identified):
+                _identify(exchange, found, credential)
+                return None
+            if kind != "cookie":
+                cookie = dict(came).get("cookie")
+                if found.session and self._renewal and isinstance(cookie, bytes):
+                    return self._renew(found.session, cookie, exchange)
+                return self._invalid
+            exchange.answer_with(self._clear_cookie)  # a dead cookie is as none, and is to go
+            found = None
+        return self._without_credential(exchange) if self._required else None
+
+    async def _wait(self, came: list[Found], exchange: Exchange, asked: Awaitable[Resolution]) -> Outcome:
+        further = self._judge(came, exchange, await asked)
+        return further if further is None or isinstance(further, Refuse | Answer) else await further
+
+    async def _renew(self, session: str, cookie: bytes, exchange: Exchange) -> Outcome:
+        """An expired bearer beside the good cookie of the same session: the cookie counts, and the reply
+        carries a fresh access token."""
+        found = self._resolve("cookie", cookie, exchange)
+        if not isinstance(found, Identified | BadCredential | Refuse):
+            found = await found
+        if isinstance(found, Refuse):
+            return found
+        if not isinstance(found, Identified) or found.identity.session != session:
+            return self._invalid
+        await self._identities.renew(cookie, exchange)
+        _identify(exchange, found, cookie)
+        return None
+
+    def _in_order(self, accept: tuple[str, ...]) -> tuple[tuple[str, Place], ...]:
         places: dict[str, Place] = {}
         for word in accept:
             kind, _, name = word.partition(":")
@@ -92,7 +162,9 @@ class Authenticate:
                 places[word.lower()] = partial(self._header, name.lower().encode())
         if self._takes_keys:  # a key comes as a bearer, so other bearers are judged, not overlooked
             places.setdefault("bearer", self._bearer)
-        return tuple(places.values())
+        # a named header takes what a bearer may be
+        kinds = ("bearer", "cookie", "api_key")
+        return tuple((name if name in kinds else "bearer", place) for name, place in places.items())
 
     def _bearer(self, exchange: Exchange, bearer: bytes | None) -> bytes | Refuse | None:
         if bearer is None:
@@ -144,6 +216,12 @@ class Authenticate:
         location = self._sign_in + (_return_to(exchange) if comes_back else b"")
         headers = [(b"Location", location), (b"Cache-Control", b"no-store")]
         return Answer(Reply(302 if comes_back else 303, headers), instead_of=CREDENTIAL_MISSING)
+
+
+def _identify(exchange: Exchange, found: Identified, credential: bytes) -> None:
+    exchange.who = found
+    exchange.credential = credential
+    exchange.request_add = found.block
 
 
 def _possible(value: bytes) -> bool:

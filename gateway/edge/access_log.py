@@ -25,7 +25,7 @@ _LAST_WORDS = 2.0  # seconds for what is waiting when the worker ends
 _QUEUED_AT_MOST = 8 * 1024 * 1024
 _LINE = (
     b'{"time":"%b.%bZ",%b"method":"%b","path":"%b","status":%d,"ms":%d.%b,"upstream_ms":%d.%b,"server":%b,'
-    b'"client":"%b","agent":%b,"request_id":"%b","trace_id":"%b","bytes_in":%d,"bytes_out":%d%b}\n'
+    b'"client":"%b","agent":%b,"request_id":"%b","trace_id":"%b","bytes_in":%d,"bytes_out":%d%b%b}\n'
 )
 _THREE = [b"%03d" % number for number in range(1000)]
 _to_json = msgspec.json.Encoder().encode
@@ -249,6 +249,7 @@ class LineWriter:
         if len(path) > _LONGEST_PATH:
             path = path[:_LONGEST_PATH] + b"..."
         agent = exchange.noted.get(b"user-agent")
+        who = exchange.who
         micros = int((now - exchange.began) * 1e6)
         waited = exchange.replied - exchange.sent
         upstream = int(waited * 1e6) if waited > 0.0 else 0
@@ -259,6 +260,7 @@ class LineWriter:
             exchange.server, exchange.client,
             b"null" if agent is None else self._agents.get(agent) or self._agent(agent),
             exchange.request_id, exchange.trace_id, exchange.bytes_in, exchange.bytes_out,
+            b"" if who is None else who.log,
             self._rare(exchange, route) if exchange.rare or route.log_query else b"",
         )  # fmt: skip
         return made if len(made) <= LONGEST_LINE else self._shorter(exchange, route, now)
@@ -271,6 +273,7 @@ class LineWriter:
         short.method, short.path, short.status = exchange.method, exchange.path[:500], exchange.status
         short.failed, short.rare, short.server = exchange.failed, exchange.failed is not None, exchange.server
         short.sent, short.replied = exchange.sent, exchange.replied
+        short.who = exchange.who
         short.bytes_in, short.bytes_out = exchange.bytes_in, exchange.bytes_out
         return self.line(short, route, now)
 

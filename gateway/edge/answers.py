@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from gateway.edge import arrival, chain, replies
 from gateway.edge.body import TooLarge
 from gateway.edge.framing import BadChunk
+from gateway.edge.identities import UNAVAILABLE
 from gateway.edge.states import DRAINING, GONE, HOLDING, JUDGING, LINGERING, UPSTREAM_FULL
 from gateway.model.faults import Fault
 from gateway.model.verdict import Answer, Refuse, Reply
@@ -49,6 +50,9 @@ def conclude(down: "Downstream", outcome: Refuse | Answer) -> None:
     """Write the gateway's own reply, and go on to the next request or close."""
     exchange = down.exchange
     if isinstance(outcome, Refuse):
+        if exchange.route.identity and outcome.fault.guilty == "upstream":
+            exchange.note(outcome.fault.code)  # of our own service: not an upstream's fault
+            outcome = UNAVAILABLE
         fault = outcome.fault
         exchange.failed = fault
         exchange.rare = True

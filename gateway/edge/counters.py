@@ -11,13 +11,14 @@ _SLOTS = len(DURATIONS) + 1
 class RouteCounters:
     """The counts of one route, by its name; they outlive reloads."""
 
-    __slots__ = ("auth", "durations", "name", "refusals", "requests", "seconds")
+    __slots__ = ("auth", "durations", "identified", "name", "refusals", "requests", "seconds")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.requests: dict[tuple[bytes, int], int] = {}
         self.refusals: dict[str, int] = {}
         self.auth: dict[str, int] = {}
+        self.identified = 0
         self.durations = [0] * _SLOTS
         self.seconds = 0.0
 
@@ -41,6 +42,8 @@ class RouteCounters:
             yield Sample("requests_total", (self.name, method.decode("ascii", "replace"), str(status)), count)
         for code, count in self.refusals.items():
             yield Sample("refusals_total", (self.name, code), count)
+        if self.identified:
+            yield Sample("auth_total", (self.name, "identified"), self.identified)
         for result, count in self.auth.items():
             yield Sample("auth_total", (self.name, result), count)
         yield Sample("request_duration_seconds", (self.name,), 0.0, tuple(self.durations), self.seconds)
@@ -84,6 +87,9 @@ class Counters:
 
     def upstream(self, name: str) -> UpstreamCounters:
         return self._upstreams.setdefault(name, UpstreamCounters(name))
+
+    def identified(self) -> int:
+        return sum(route.identified for route in self._routes.values())
 
     def samples(self) -> Iterable[Sample]:
         for route in self._routes.values():

@@ -353,6 +353,7 @@ class Downstream(asyncio.Protocol):
         self.phase = TUNNEL
         self.replying = True
         self.tunnel = Tunnel(self, self.upstream)
+        self.worker.streams.add(self)
         touch(self)
         data, self.buffer = self.buffer, b""
         self.resume(HOLDING)

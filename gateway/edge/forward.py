@@ -33,11 +33,7 @@ def prepare(exchange: Exchange) -> None:
     flags = exchange.flags
     lines = exchange.lines
     value = exchange.authorization
-    if (
-        value
-        and flags & AUTHORIZATION
-        and (b"ps" not in value or route.forward_credential or not is_our_token(value))
-    ):
+    if value and flags & AUTHORIZATION and (route.forward_credential or not is_our_token(value)):
         lines.append(b"Authorization: " + value)
     value = exchange.cookie
     if value and flags & COOKIE:

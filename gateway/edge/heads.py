@@ -303,7 +303,7 @@ class ReplyReader:
         if kind is None:
             kind = names.judge(name)
         if kind & SET_COOKIE:  # never remembered: cookies differ, and are secrets
-            return _DROPPED if headers.sets_our_cookie(value) else PLAIN
+            return _DROPPED if headers.sets_our_cookie(value) and not names.ours else PLAIN
         if kind & CONNECTION and value.strip(b" \t").lower() == b"keep-alive":
             kind = DROP | KEPT
         entry = (kind, name.lower(), value.strip(b" \t")) if kind else PLAIN

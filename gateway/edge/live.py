@@ -11,34 +11,28 @@ from gateway.edge.heads import Memory, RequestReader
 from gateway.edge.pool import Pool
 from gateway.edge.rewrites import Rewrite, rewriter
 from gateway.edge.routes import RouteTable
-from gateway.model import faults, paths
+from gateway.model import paths
 from gateway.model.addresses import TrustedProxies
-from gateway.model.exchange import Exchange
-from gateway.model.headers import ReplyNames, RequestNames
+from gateway.model.headers import ReplyNames, RequestNames, cleared
 from gateway.model.policy import Effects, Ports, merge
-from gateway.model.verdict import Answer, Refuse, Reply, Verdict
+from gateway.model.verdict import Answer, Refuse, Reply
 from policies import POLICIES
 
 if TYPE_CHECKING:
     from gateway.edge.worker import Worker
 
 
-class NoIdentity:
-    """Stands where the identity service will be asked: nobody can be known yet, so nobody with a credential
-    passes."""
-
-    def resolve(self, credential: bytes, exchange: Exchange) -> Verdict:
-        return Refuse(faults.IDENTITY_UNAVAILABLE)
+IDENTITY = "identity"  # the name of the identity service as an upstream: in logs and metrics
 
 
 class Route:
     """One route, ready: what its policies do, where it goes, what is the same in each of its log lines."""
 
     __slots__ = (
-        "counters", "fixed", "forward_credential", "headers", "hosts", "judge_names", "judges", "log",
-        "log_query",
-        "log_sample", "log_start", "methods", "name", "on_responses", "opt_ins", "pattern", "pool", "reads",
-        "reply_add", "reply_names", "report", "request_add", "request_drop", "rewrite", "upgrades",
+        "counters", "fixed", "forward_credential", "headers", "hosts", "identity", "judge_names", "judges",
+        "lasting", "log", "log_query", "log_sample", "log_start", "methods", "name", "on_responses",
+        "opt_ins", "pattern", "pool", "reads", "reply_add", "reply_names", "report", "request_add",
+        "request_drop", "rewrite", "serve_stale", "upgrades",
     )  # fmt: skip
 
     def __init__(self, record: config.Route, policies: list[Any], counters: RouteCounters) -> None:
@@ -51,6 +45,8 @@ class Route:
         self.upgrades = frozenset(word.lower().encode() for word in record.upgrade)
         self.opt_ins = _opt_ins(record.paths)
         self.report = record.mode == "report"
+        self.identity = record.identity  # goes to the identity service
+        self.serve_stale = record.serve_stale
         judging = [
             policy
             for policy in policies
@@ -58,12 +54,15 @@ class Route:
         ]
         self.judges = tuple(policy.on_request for policy in judging)
         self.judge_names = tuple(policy.name for policy in judging)
+        self.lasting = tuple(policy.on_request for policy in judging if getattr(policy, "lasting", False))
         self.on_responses = tuple(
             policy.on_response for policy in reversed(policies) if hasattr(policy, "on_response")
         )
         effects = merge([policy.effects() for policy in policies if hasattr(policy, "effects")])
         self._apply(effects)
-        self.forward_credential = any(getattr(policy, "forward_credential", False) for policy in policies)
+        self.forward_credential = self.identity or any(
+            getattr(policy, "forward_credential", False) for policy in policies
+        )
         self.pool: Pool | None = None
         self.fixed: Refuse | Answer | None = _fixed(record)
         self.rewrite: Rewrite | None = rewriter(record)
@@ -75,7 +74,7 @@ class Route:
     def _apply(self, effects: Effects) -> None:
         self.request_drop = effects.request_drop
         self.request_add = effects.request_add
-        self.reply_names = ReplyNames(effects.reply_drop, Memory())
+        self.reply_names = ReplyNames(effects.reply_drop, Memory(), ours=self.identity)
         self.reply_add = effects.reply_add
         self.reads = effects.reads
 
@@ -102,19 +101,21 @@ class Live:
         self.trusted = TrustedProxies(snapshot.trusted_proxies) if snapshot.trusted_proxies else None
         self.pools = {
             record.name: Pool(worker, record, worker.counters.upstream(record.name))
-            for record in snapshot.upstreams
+            for record in (*snapshot.upstreams, *worker.identity_upstream())
         }
         credential_names: frozenset[bytes] = frozenset()
         self.routes: list[Route] = []
-        replies: dict[frozenset[bytes], ReplyNames] = {}
+        replies: dict[tuple[frozenset[bytes], bool], ReplyNames] = {}
         for record in snapshot.routes:
-            policies = _policies(record, snapshot)
+            policies = _policies(worker, record, snapshot)
             for policy in policies:
                 credential_names |= getattr(policy, "credential_names", frozenset())
             route = Route(record, policies, worker.counters.route(record.name))
-            if record.upstream:
-                route.pool = self.pools[record.upstream]
-            same = replies.setdefault(route.reply_names.drop, route.reply_names)
+            if record.upstream or record.identity:
+                route.pool = self.pools[IDENTITY if record.identity else record.upstream]
+            if route.serve_stale < 0:
+                route.serve_stale = snapshot.identity.serve_stale
+            same = replies.setdefault((route.reply_names.drop, record.identity), route.reply_names)
             route.reply_names = same  # routes that treat replies alike remember their lines together
             self.routes.append(route)
         self.nowhere = Route(config.Route(name="-", path="/"), [], worker.counters.route("-"))
@@ -144,8 +145,8 @@ class Live:
             route.log_sample = settings.sample
             route.log_query = settings.query
             fields = {"service": self.snapshot.service, "config": self.snapshot.hash, "route": route.name}
-            if record.upstream:
-                fields["upstream"] = record.upstream
+            if record.upstream or record.identity:
+                fields["upstream"] = IDENTITY if record.identity else record.upstream
             route.log_start = msgspec.json.encode(fields)[1:-1] + b","
 
     def opt_ins_under(self, path: bytes) -> int:
@@ -157,15 +158,22 @@ class Live:
         return 0
 
 
-def _policies(record: config.Route, snapshot: config.Snapshot) -> list[Any]:
+def _policies(worker: "Worker", record: config.Route, snapshot: config.Snapshot) -> list[Any]:
     """The route's policies in the fixed order, whatever their order in the file."""
+    if record.identity:
+        return [worker.identities]  # it refuses at once while the service is away
+    identity = snapshot.identity
+    names = tuple(name.encode() for name in identity.cookie_names)
     ports = Ports(
-        identities=NoIdentity(),
+        identities=worker.identities,
         route=record.name,
         tls=snapshot.tls is not None,
-        sign_in="/auth/sign-in" if "pages" in snapshot.identity.serve else "",
+        sign_in="/auth/sign-in" if "pages" in identity.serve else "",
+        cookies=names,
+        clear_cookie=cleared(names[0]) if names else b"",
+        renewal=identity.renewal,
     )
-    made = []
+    made: list[Any] = []
     for policy in POLICIES:
         settings = record.policies.get(policy.name)
         if settings is not None:
@@ -174,8 +182,6 @@ def _policies(record: config.Route, snapshot: config.Snapshot) -> list[Any]:
 
 
 def _fixed(record: config.Route) -> Refuse | Answer | None:
-    if record.identity:
-        return Refuse(faults.IDENTITY_UNAVAILABLE)
     if record.answer is not None:
         headers = [(name.encode(), value.encode()) for name, value in record.answer.headers.items()]
         if not any(name.lower() == b"content-type" for name, _ in headers):

@@ -10,12 +10,19 @@ from gateway.model.metrics import Sample
 
 if TYPE_CHECKING:
     from gateway.edge.downstream import Downstream
+    from gateway.edge.identities import Identities
     from gateway.edge.live import Live
 
 _BUSY = frozenset({JUDGING, SENDING, SENT, TUNNEL, DRAINING})
 
 
-def samples(counters: Counters, live: "Live", connections: Iterable["Downstream"], dropped: int) -> list[Any]:
+def samples(
+    counters: Counters,
+    live: "Live",
+    connections: Iterable["Downstream"],
+    dropped: int,
+    identities: "Identities",
+) -> list[Any]:
     """As they go over the control socket."""
     collected = list(counters.samples())
     in_flight = Tally({route.name: 0 for route in live.routes})
@@ -35,4 +42,5 @@ def samples(counters: Counters, live: "Live", connections: Iterable["Downstream"
         idle = sum(len(server.idle) for server in servers)
         collected.append(Sample("upstream_connections", (name, "idle"), idle))
         collected.append(Sample("upstream_connections", (name, "busy"), sum(s.open for s in servers) - idle))
+    collected += identities.samples(counters.identified())
     return collected

@@ -227,6 +227,8 @@ class Upstream(asyncio.Protocol):
             else:
                 keep = False
             exchange.endless = (find(lines, b"content-type") or b"").startswith(b"text/event-stream")
+            if exchange.endless:
+                down.worker.streams.add(down)
         down.keep = keep
         if not reader.dated and find(lines, b"date") is None:  # RFC 9110 section 6.6.1
             parts += (b"Date: ", http_date(), b"\r\n")

@@ -12,6 +12,7 @@ import resource
 import socket
 import sys
 import time
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,12 +26,15 @@ from gateway.edge.counters import Counters
 from gateway.edge.downstream import Downstream
 from gateway.edge.heads import ReplyReader
 from gateway.edge.health import HealthChecker
+from gateway.edge.identities import Identities
 from gateway.edge.listeners import Listener
-from gateway.edge.live import Live
+from gateway.edge.live import IDENTITY, Live
+from gateway.edge.news import Newsroom
 from gateway.edge.redirect import RedirectProtocol, Room
 from gateway.edge.report import samples
 from gateway.edge.resolver import Resolver
-from gateway.edge.states import WAITING
+from gateway.edge.states import SENDING, SENT, WAITING
+from gateway.edge.streams import LASTS, Streams
 from gateway.edge.tls import BadTls, ServerTls
 from gateway.edge.tokens import Ids
 from gateway.link import frames
@@ -41,15 +45,22 @@ log = logging.getLogger(__name__)
 SWEEP = 0.25  # seconds: how exactly deadlines are kept
 IDLE_AFTER_DRAIN = 2.0  # seconds that an idle connection has for its one more request
 _TLS_LOOKED_AT = 5.0
+_STREAMS_LOOKED_AT = 0.5
 
 
 class Worker:
     """The process's one context object: all connections, counters and the configuration of the moment."""
 
     live: Live
+    identities: Identities
+    streams: Streams
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[frames.Message], None]) -> None:
         self.loop = loop
+        self.tell = tell  # the supervisor
+        self.newsroom: Newsroom | None = None
+        self._identity_path = ""
+        self._looked_at_streams = 0.0
         self.connections: set[Downstream] = set()
         self.counters = Counters()
         self.ids = Ids()
@@ -69,6 +80,7 @@ class Worker:
         snapshot = config.decode(message["snapshot"])
         if snapshot.tls is not None:
             self._tls = ServerTls(snapshot.tls, log.warning)
+        self._meet_identity(message, snapshot)
         live = Live(self, snapshot)
         live.open_logs(self)
         self._use(live)
@@ -77,6 +89,19 @@ class Worker:
             await listener.start()
             self._listeners.append(listener)
         self.loop.call_later(SWEEP, self._sweep)
+
+    def _meet_identity(self, message: frames.Message, snapshot: config.Snapshot) -> None:
+        """The identity service beside us, if this gateway has one; the link is made in the background."""
+        where = message.get("identity") or {"http": "", "link": ""}
+        self._identity_path = where["http"]
+        self.newsroom = Newsroom(self.loop, where["link"], message["worker"], snapshot, self.tell)
+        self.identities, self.streams = self.newsroom.identities, self.newsroom.streams
+        self.newsroom.start()
+
+    def identity_upstream(self) -> tuple[config.Upstream, ...]:
+        """The service, for the built-in routes."""
+        server = config.Server(IDENTITY, path=self._identity_path or "/nowhere")
+        return (config.Upstream(IDENTITY, (server,), host="preserve"),)
 
     def _listener(self, snapshot: config.Snapshot, sock: socket.socket, role: str) -> Listener:
         trusted = TrustedProxies(snapshot.trusted_proxies)
@@ -118,6 +143,8 @@ class Worker:
                 else:
                     pool.close()
         self.live = live
+        if self.newsroom is not None:
+            self.newsroom.use(live.snapshot)
         self._most_connections = live.limits.connections or most_connections()
         self._watchers = []
         for pool in live.pools.values():
@@ -147,6 +174,10 @@ class Worker:
         now = monotonic()
         route = exchange.route
         route.counters.add(exchange.method, exchange.status, now - exchange.began)
+        if exchange.who is not None:
+            route.counters.identified += 1
+            if self.streams:
+                self.streams.discard(exchange)
         if exchange.rare:
             if exchange.failed is not None:
                 route.counters.refuse(exchange.failed.code)
@@ -165,8 +196,9 @@ class Worker:
 
     def samples(self) -> list[Any]:
         return samples(
-            self.counters, self.live, self.connections, sum(a.dropped for a in self._logs.values())
-        )
+            self.counters, self.live, self.connections, sum(a.dropped for a in self._logs.values()),
+            self.identities,
+        )  # fmt: skip
 
     # Time
 
@@ -183,9 +215,20 @@ class Worker:
         for pool in self.live.pools.values():
             pool.sweep(now)
         self._lines.wall = time.time() - now
+        if now - self._looked_at_streams > _STREAMS_LOOKED_AT:
+            self._looked_at_streams = now
+            self._look_at_streams(now)
         if self._tls is not None and now - self._tls_looked_at > _TLS_LOOKED_AT:
             self._tls_looked_at = now
             self._look_at_certificates(self._tls)
+
+    def _look_at_streams(self, now: float) -> None:
+        """Find what has become one that lasts; end those that nobody vouches for any more."""
+        for each in self.connections:
+            if each.phase in (SENDING, SENT) and now - each.exchange.began > LASTS:
+                self.streams.add(each)
+        if self.newsroom is not None:
+            self.newsroom.look()
 
     def _look_at_certificates(self, tls: ServerTls) -> None:
         if tls.changed() and self.live.snapshot.tls is not None:
@@ -212,6 +255,8 @@ class Worker:
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
             connection.transport.abort()
+        if self.newsroom is not None:
+            self.newsroom.close()
         for access_log in self._logs.values():
             access_log.close()
 
@@ -241,13 +286,13 @@ async def serve(control: socket.socket) -> int:
     """Follow the supervisor's messages until it says drain, or is gone."""
     control.setblocking(False)
     reader, writer = await asyncio.open_connection(sock=control)
-    worker = Worker(asyncio.get_running_loop())
-    incoming = frames.FrameReader()
-    draining: asyncio.Task[None] | None = None
 
     def tell(message: frames.Message) -> None:
         writer.write(frames.encode(message))
 
+    worker = Worker(asyncio.get_running_loop(), tell)
+    incoming = frames.FrameReader()
+    draining: asyncio.Task[None] | None = None
     while True:
         reading = asyncio.ensure_future(reader.read(1 << 20))
         await asyncio.wait(

@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.model.faults import Fault
 from gateway.model.headers import find
+from gateway.model.identity import Identified, Identity
 from gateway.model.verdict import Refuse
 
 _NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
@@ -16,7 +17,6 @@ class Exchange:
     """One request and its reply. One is made per request, so: slots, which are quick to set and to read."""
 
     # set seldom, so not in every request: these are looked up here until then
-    identity: Any = None  # model.identity.Identity from issue "Identity" on
     refused: Refuse | None = None  # the verdict that ended it; or, in report mode, would have
     verdicts: tuple[tuple[str, str], ...] = ()  # (policy, code) that refused, or would have
     endless: bool = False  # an event stream: silence is no fault
@@ -28,11 +28,11 @@ class Exchange:
     __slots__ = (
         "__dict__",
         "attempts", "authorization", "began", "body_limit", "bytes_in", "bytes_out", "client",
-        "content_length", "cookie", "flags", "forwarded", "forwarded_host", "host",
+        "content_length", "cookie", "credential", "flags", "forwarded", "forwarded_host", "host",
         "lines", "method", "noted", "path", "query", "rare", "replied",
         "reply_add", "request_add", "request_id", "route", "secure", "sent",
         "server", "status", "trace_id", "traceparent", "tried", "upgrade",
-        "version",
+        "version", "who",
     )  # fmt: skip
 
     def __init__(
@@ -82,7 +82,20 @@ class Exchange:
         self.server = b"null"  # where it went, as JSON text
         self.bytes_in = 0
         self.bytes_out = 0
+        self.who: Identified | None = None  # set by authenticate
+        self.credential = b""  # what they proved it with
         self.rare = False  # something is to be said in the log beyond the usual fields
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who asks; None for the anonymous."""
+        return self.who.identity if self.who is not None else None
+
+    def answer_with(self, *lines: bytes) -> None:
+        """Add header lines to the reply, whoever makes it. It is for one client then: nobody may keep it."""
+        self.reply_add += b"".join(line + b"\r\n" for line in lines)
+        if b"\r\nCache-Control: no-store\r\n" not in b"\r\n" + self.reply_add:
+            self.reply_add += b"Cache-Control: no-store\r\n"
 
     def note(self, why: str) -> None:
         """Tell the log, not the client, more about what went wrong."""

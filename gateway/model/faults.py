@@ -62,8 +62,8 @@ INVALID_TOKEN = _client("invalid_token", 401, "The credential is not, or no long
 ORIGIN_REFUSED = _client("origin_refused", 403, "This origin may not do that")
 CROSS_SITE = _client(
     "cross_site", 403, "Another site may have sent this",
-    "A request with a session cookie that changes something needs Sec-Fetch-Site: same-origin, or an Origin of "
-    "this host or of csrf.trusted_origins; programs had better send a bearer token.",
+    "A request with a session cookie that changes something needs Sec-Fetch-Site: same-origin, or an Origin "
+    "of this host or of csrf.trusted_origins; programs had better send a bearer token.",
 )  # fmt: skip
 SESSION_ENDED = _client("session_ended", 401, "The session behind this stream has ended")
 GUESSING = _client("too_many_unknown_credentials", 429, "Too many unknown credentials came from this address")

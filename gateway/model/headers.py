@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from gateway.model.credentials import JWT_STARTS
+
 # What becomes of a request header: bits, so that a whole head is summed up in one int.
 PASS = 0  # goes to the upstream as it came
 DROP = 1
@@ -135,10 +137,13 @@ _REPLY_OURS = (b"x-access-token", b"x-accel-")
 class ReplyNames:
     """What becomes of each header of an upstream's reply on one route."""
 
-    __slots__ = ("drop", "memory", "remembered")
+    __slots__ = ("drop", "memory", "ours", "remembered")
 
-    def __init__(self, drop: frozenset[bytes] = frozenset(), memory: Any = None) -> None:
+    def __init__(
+        self, drop: frozenset[bytes] = frozenset(), memory: Any = None, *, ours: bool = False
+    ) -> None:
         self.drop = drop
+        self.ours = ours  # the identity service's, which may set our cookie
         self.memory = memory  # edge.heads.Memory: what was said of whole lines
         self.remembered: dict[bytes, int] = {}
 
@@ -156,12 +161,12 @@ class ReplyNames:
             )
         if lower in HOP_BY_HOP or lower in self.drop or lower == b"x-request-id":
             return DROP
-        return DROP if lower.startswith(_REPLY_OURS) else PASS
+        return DROP if lower.startswith(_REPLY_OURS) and not self.ours else PASS
 
 
 OUR_COOKIES = (b"__Host-postern", b"__Secure-postern", b"postern")
 _OUR_COOKIES_FOLDED = frozenset(name.lower() for name in OUR_COOKIES)
-_OUR_TOKENS = (b"psa_", b"psr_", b"psk_")
+_OUR_TOKENS = (b"psa_", b"psr_", b"psk_", *(start.encode() for start in JWT_STARTS))
 
 
 def is_our_token(value: bytes) -> bool:
@@ -178,6 +183,12 @@ def without_our_cookies(cookie: bytes) -> bytes:
         return cookie
     kept = [pair for pair in cookie.split(b";") if pair.partition(b"=")[0].strip() not in OUR_COOKIES]
     return b";".join(kept).strip(b" ;")
+
+
+def cleared(cookie: bytes) -> bytes:
+    """The line that makes a browser forget our session cookie of that name."""
+    secure = b"" if cookie == b"postern" else b"; Secure"
+    return b"Set-Cookie: %b=; Path=/; Max-Age=0; HttpOnly%b; SameSite=Lax" % (cookie, secure)
 
 
 def sets_our_cookie(value: bytes) -> bool:

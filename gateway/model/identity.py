@@ -64,3 +64,37 @@ def _said(identity: Identity, claim: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return quote(str(value), safe=_PLAIN)
+
+
+class Identified:
+    """A credential that was resolved: what the cache keeps, and what a request carries while it is served."""
+
+    __slots__ = ("block", "due", "expires", "identity", "kind", "known", "log", "used")
+
+    def __init__(
+        self,
+        identity: Identity,
+        kind: str,  # of the credential: bearer, cookie, api_key
+        block: bytes = b"",  # header_block, made once
+        log: bytes = b"",  # the log line's fields about it, as JSON text
+        expires: float = float("inf"),  # CLOCK_BOOTTIME
+        due: float = float("inf"),  # when it expires, or its cookie is to be renewed
+        known: int = 0,  # the number of the last revocation that was known when this was looked up
+    ) -> None:
+        self.identity = identity
+        self.kind = kind
+        self.block = block
+        self.log = log
+        self.expires = expires
+        self.due = due
+        self.known = known
+        self.used = True  # since the cache last looked for what nobody uses
+
+
+class BadCredential:
+    """A credential that is not, or no longer, valid."""
+
+    __slots__ = ("session",)
+
+    def __init__(self, session: str = "") -> None:
+        self.session = session  # of a bearer that has only expired

@@ -1,12 +1,13 @@
 """The protocol of a policy, built in or your own, and the fixed effects that the chain applies for it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from gateway.model.exchange import Exchange
-from gateway.model.verdict import Reply, Verdict
+from gateway.model.identity import BadCredential, Identified
+from gateway.model.verdict import Refuse, Reply, Verdict
 
 
 class Effects(msgspec.Struct, frozen=True):
@@ -24,7 +25,8 @@ class Effects(msgspec.Struct, frozen=True):
 
 class Policy(Protocol):
     """One object per route, made at load. Every method is optional; with an attribute `idle` that is true,
-    `on_request` is never called.
+    `on_request` is never called; with an attribute `lasting` that is true it is asked again when the identity
+    of a request that still runs (WebSocket, event stream) has changed.
 
     A method that raises refuses the request with 500 policy_crashed: nothing fails open.
     """
@@ -39,11 +41,17 @@ class Policy(Protocol):
         """See the reply's head on its way back, in reverse order; refusals too. May change `reply`."""
 
 
+Resolution = Identified | BadCredential | Refuse
+
+
 class Identities(Protocol):
     """Who a credential belongs to: the edge's cache, and behind it the identity service."""
 
-    def resolve(self, credential: bytes, exchange: Exchange) -> Verdict:
-        """Set exchange.identity and return None, or refuse."""
+    def resolve(self, kind: str, credential: bytes, exchange: Exchange) -> Resolution | Awaitable[Resolution]:
+        """Refuse means that it can't be known just now. Renews a session's cookie when its time has come."""
+
+    async def renew(self, cookie: bytes, exchange: Exchange) -> bool:
+        """Put a fresh access token of the cookie's session on the reply; False when that can't be done."""
 
 
 class Ports(msgspec.Struct, frozen=True):
@@ -55,6 +63,8 @@ class Ports(msgspec.Struct, frozen=True):
     tls: bool = False  # the listener itself speaks TLS
     sign_in: str = "/auth/sign-in"  # the sign-in page; empty where none is served
     cookies: tuple[bytes, ...] = (b"__Host-postern", b"__Secure-postern", b"postern")  # names of our cookie
+    clear_cookie: bytes = b""  # the Set-Cookie line that ends a dead one
+    renewal: bool = False  # an expired bearer beside its session's good cookie is renewed
 
 
 def merge(parts: Sequence[Effects]) -> Effects:

@@ -1,26 +1,66 @@
 """Made exchanges and ports, so that a policy can be judged without a gateway."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
 
 from gateway.model.exchange import Exchange
 from gateway.model.faults import IDENTITY_UNAVAILABLE
-from gateway.model.policy import Ports
-from gateway.model.verdict import Refuse, Verdict
+from gateway.model.identity import BadCredential, Identified, Identity
+from gateway.model.policy import Ports, Resolution
+from gateway.model.verdict import Refuse
 
 UNAVAILABLE = Refuse(IDENTITY_UNAVAILABLE)
 
 
 class Nobody:
-    """Identities while there is no identity service: remembers what it was asked."""
+    """Identities while the identity service is away: remembers what it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
 
-    def resolve(self, credential: bytes, exchange: Exchange) -> Verdict:
+    def resolve(self, kind: str, credential: bytes, exchange: Exchange) -> Resolution:
         self.asked.append(credential)
         return UNAVAILABLE
+
+    async def renew(self, cookie: bytes, exchange: Exchange) -> bool:
+        return False
+
+
+class Known:
+    """Identities that knows some: (kind, credential) -> session; `expired` are bearers that only expired."""
+
+    def __init__(
+        self,
+        known: dict[tuple[str, bytes], str],
+        expired: dict[bytes, str] | None = None,
+        *,
+        later: bool = False,
+    ) -> None:
+        self.known, self.expired, self.later = known, expired or {}, later
+        self.renewed: list[bytes] = []
+
+    def resolve(self, kind: str, credential: bytes, exchange: Exchange) -> Resolution | Awaitable[Resolution]:
+        session = self.known.get((kind, credential))
+        found: Resolution = BadCredential(self.expired.get(credential, ""))
+        if session is not None:
+            found = who(kind, session=session)
+        return _later(found) if self.later else found
+
+    async def renew(self, cookie: bytes, exchange: Exchange) -> bool:
+        self.renewed.append(cookie)
+        exchange.answer_with(b"X-Access-Token: fresh")
+        return True
+
+
+async def _later(found: Resolution) -> Resolution:
+    return found
+
+
+def who(kind: str = "bearer", **fields: Any) -> Identified:
+    identity = Identity(**({"id": "u1", "session": "s1"} | fields))
+    return Identified(identity, kind, b"X-User-Id: " + identity.id.encode() + b"\r\n")
 
 
 def exchange(method: bytes = b"GET", path: bytes = b"/orders", **rest: Any) -> Exchange:

@@ -1,0 +1,114 @@
+"""Requests that last (WebSockets, event streams, long transfers): ended when the session behind them ends."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from inspect import isawaitable
+from typing import TYPE_CHECKING
+
+from gateway.edge.answers import break_request
+from gateway.edge.identities import News
+from gateway.edge.states import SENDING, SENT, TUNNEL
+from gateway.model import faults
+from gateway.model.exchange import Exchange
+from gateway.model.identity import Identified
+from gateway.model.verdict import Refuse
+
+if TYPE_CHECKING:
+    from gateway.edge.downstream import Downstream
+    from gateway.edge.identities import Identities
+
+log = logging.getLogger(__name__)
+LASTS = 5.0  # seconds after which any request counts as one that lasts
+_RUNNING = frozenset({SENDING, SENT, TUNNEL})
+
+
+class Streams:
+    """Those of one worker, with the identity each was admitted with."""
+
+    def __init__(self, identities: "Identities") -> None:
+        self._identities = identities
+        self._open: dict[Exchange, Downstream] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, down: "Downstream") -> None:
+        if down.exchange.who is not None:
+            self._open[down.exchange] = down
+
+    def discard(self, exchange: Exchange) -> None:
+        self._open.pop(exchange, None)
+
+    def heard(self, news: News) -> Awaitable[None] | None:
+        """End those whose session is gone now; ask again about those whose user has changed. What is
+        returned is done when all of it is."""
+        concerned = [
+            (exchange, down)
+            for exchange, down in self._open.items()
+            if exchange.who is not None and news.concerns(exchange.who.identity)
+        ]
+        if news.kind == "revoked":
+            for exchange, down in concerned:
+                self._end(exchange, down)
+            return None
+        return self._look_again(concerned) if concerned else None
+
+    def sessions(self) -> set[str]:
+        """Which are in use by what is open."""
+        return {exchange.who.identity.session for exchange in self._open if exchange.who is not None} - {""}
+
+    async def look_at_all(self) -> None:
+        """After a reconnect nobody knows what was missed."""
+        await self._look_again(list(self._open.items()))
+
+    def sweep(self) -> None:
+        """End those for which the link's word, and the route's patience, are over."""
+        for exchange, down in list(self._open.items()):
+            who = exchange.who
+            if who is not None and not self._identities.vouched(who, exchange.route.serve_stale):
+                self._end(exchange, down)
+
+    async def _look_again(self, concerned: "list[tuple[Exchange, Downstream]]") -> None:
+        await asyncio.gather(*(self._ask_about(exchange, down) for exchange, down in concerned))
+
+    async def _ask_about(self, exchange: Exchange, down: "Downstream") -> None:
+        who = exchange.who
+        assert who is not None
+        try:
+            found = await self._identities.of_stream(
+                who.kind, exchange.credential, exchange.client.decode("ascii")
+            )
+            if exchange not in self._open:
+                return
+            if isinstance(found, Refuse):
+                return  # nobody knows: it lives as long as what is cached (`sweep`)
+            if not isinstance(found, Identified) or not await _may_stay(exchange, found):
+                self._end(exchange, down)
+        except Exception:
+            log.exception("a stream could not be judged anew: it ends")
+            self._end(exchange, down)
+
+    def _end(self, exchange: Exchange, down: "Downstream") -> None:
+        if self._open.pop(exchange, None) is None or down.exchange is not exchange:
+            return
+        if down.phase not in _RUNNING:
+            return
+        exchange.rare = True
+        if down.phase == TUNNEL and down.tunnel is not None:
+            exchange.failed = faults.SESSION_ENDED
+            down.tunnel.close()
+        else:
+            break_request(down, faults.SESSION_ENDED)
+
+
+async def _may_stay(exchange: Exchange, found: Identified) -> bool:
+    """Whether the route's policies about rights would let this identity in."""
+    exchange.who = found
+    for judge in exchange.route.lasting:
+        verdict = judge(exchange)
+        if isawaitable(verdict):
+            verdict = await verdict
+        if verdict is not None and not exchange.route.report:
+            return False
+    return True
