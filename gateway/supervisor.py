@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.children import Captured, Children, how_it_ended, worker_count, worker_environment
+from gateway.config.service import decode_compiled
 from gateway.config.snapshot import Drain, Listen, Snapshot, decode, encode
 from gateway.fleet import Fleet
 from gateway.loop import Loop, Timer
@@ -127,7 +128,7 @@ class Supervisor:
         def done(code: int, out: bytes, err: bytes) -> None:
             if code == 0:
                 try:
-                    then(decode(out), ())
+                    then(decode(decode_compiled(out).snapshot), ())
                 except msgspec.DecodeError as error:
                     then(None, (f"the compiled configuration can't be read: {error}",))
                 return

@@ -136,14 +136,15 @@ def _tell(answer: dict[str, Any]) -> None:
 def _admin_address(config: str) -> "Listen | None":
     """Where the gateway's admin listener is, by its routes file."""
     from gateway.children import with_our_packages
+    from gateway.config.service import decode_compiled
     from gateway.config.snapshot import decode
 
-    command = [sys.executable, "-m", "gateway.config.compile", config, "--role", "all"]
+    command = [sys.executable, "-m", "gateway.config.compile", config, "--role", "edge"]
     done = subprocess.run(command, env=with_our_packages(os.environ), capture_output=True)
     if done.returncode != 0:
         sys.stderr.buffer.write(done.stderr)
         return None
-    return decode(done.stdout).admin
+    return decode(decode_compiled(done.stdout).snapshot).admin
 
 
 class _Connection(http.client.HTTPConnection):

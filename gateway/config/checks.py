@@ -7,7 +7,7 @@ from typing import Any
 from gateway.config.checks_policies import cors_faults, policy_faults
 from gateway.config.faults import ConfigFault, did_you_mean, listed, shown
 from gateway.config.loader import Place, Source, at
-from gateway.config.merge import merged_maps
+from gateway.config.merge import cookie_signs_in, effective, merged_maps
 from gateway.config.places import (
     OPT_INS,
     normal,
@@ -18,6 +18,7 @@ from gateway.config.places import (
     why_not,
     with_head,
 )
+from gateway.config.schema_policies import Policies
 from gateway.config.schema_routes import Route
 from gateway.config.variables import Filled
 from gateway.model.paths import Ambiguous
@@ -250,3 +251,12 @@ def ties(routes: list[tuple[Raw, Route]]) -> Iterator[ConfigFault]:
                 f"this ties with route {where}: same path, host, headers and method",
                 "change or remove one",
             )
+
+
+def unguarded_cookies(routes: list[tuple[Raw, Route]], defaults: Policies) -> Iterator[ConfigFault]:
+    """csrf can be left out only where no cookie signs in."""
+    for raw, route in routes:
+        if route.policies.csrf == "none" and cookie_signs_in(effective(route, defaults)["authenticate"]):
+            problem = "a cookie signs in here, so pages of other sites could act as their visitor"
+            hint = "remove this and name the origins you trust in csrf.trusted_origins, or accept no cookie"
+            yield raw.fault(("policies", "csrf"), problem, hint)

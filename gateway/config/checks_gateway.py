@@ -8,6 +8,7 @@ from gateway.config.checks_policies import cors_faults, policy_faults
 from gateway.config.faults import ConfigFault, NotRight, shown
 from gateway.config.loader import Source, at
 from gateway.config.schema import Drain
+from gateway.config.schema_identity import LATER, TWICE
 from gateway.config.types_net import listen
 
 
@@ -26,10 +27,26 @@ def gateway_faults(source: Source, port: int, identity_names: frozenset[bytes]) 
         yield source.fault(("drain",), problem, "timeout counts from SIGTERM too: make it longer than delay")
     if at(data, "forward_auth"):
         yield source.fault(("forward_auth",), "not available in this version yet", "remove it for now")
-    if at(data, "identity", "connect"):
-        yield source.fault(("identity", "connect"), "not available in this version yet", "remove it for now")
+    yield from _not_yet(source)
+    yield from _said_twice(source)
     policies = at(data, "defaults", "policies")
     yield from policy_faults(source, ("defaults", "policies"), policies, identity_names)
+
+
+def _not_yet(source: Source) -> Iterator[ConfigFault]:
+    """What would have no effect: a file must not promise what nobody does."""
+    later: list[tuple[tuple[str, ...], Any]] = [(("identity", key), off) for key, off in LATER.items()]
+    later += [(("identity", "brand", key), None) for key in ("logo", "colour")]
+    for path, off in [*later, (("issuers",), {})]:
+        value = at(source.data, *path)
+        if value is not None and value != off:
+            yield source.fault(path, "not available in this version yet", "remove it for now")
+
+
+def _said_twice(source: Source) -> Iterator[ConfigFault]:
+    for key, place in TWICE.items():
+        if at(source.data, "identity", key) is not None and at(source.data, "identity", *place) is not None:
+            yield source.fault(("identity", key), f"{'.'.join(place)} says the same", "keep one of them")
 
 
 _DRAIN = {"delay": Drain().delay, "timeout": Drain().timeout}

@@ -10,21 +10,43 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gateway.config import serving
 from gateway.config import snapshot as made
 from gateway.config.faults import ConfigFaults
 from gateway.config.load import ROLES, Checked, Role, check
 from gateway.config.loader import Source
-from gateway.config.merge import Settings, merged, settings_of
+from gateway.config.merge import effective
 from gateway.config.places import built_in, normal, with_head
 from gateway.config.schema import Document
 from gateway.config.schema_identity import HEADER_SETS
 from gateway.config.schema_routes import AccessLog, Route
 from gateway.config.schema_upstreams import Upstream, WeightedServer
+from gateway.config.service import Compiled, Service, encode
+from gateway.config.settings import Settings
 
 
 def load(path: str, role: Role = "all", environ: Mapping[str, str] | None = None) -> made.Snapshot:
     """The snapshot of a configuration; raises ConfigFaults with every fault."""
     return compiled(check(path, role, environ))
+
+
+def load_service(path: str, environ: Mapping[str, str] | None = None) -> Service:
+    """What the identity service of a configuration is given; raises ConfigFaults with every fault."""
+    checked = check(path, "all", environ)
+    return served(checked, compiled(checked))
+
+
+def compile_all(path: str, role: Role = "all", environ: Mapping[str, str] | None = None) -> Compiled:
+    """What the supervisor is given: for the edges, and for the identity service if this role runs one."""
+    checked = check(path, role, environ)
+    snapshot = compiled(checked)
+    service = b"" if role == "edge" else encode(served(checked, snapshot))
+    return Compiled(made.encode(snapshot), service)
+
+
+def served(checked: Checked, snapshot: made.Snapshot) -> Service:
+    base_url = snapshot.identity.base_url
+    return serving.service(checked.document, checked.settings, snapshot.service, base_url)
 
 
 def compiled(checked: Checked) -> made.Snapshot:
@@ -50,7 +72,7 @@ def compiled(checked: Checked) -> made.Snapshot:
         access_log=_access_log(document.access_log, made.AccessLog(), checked.source),
         limits=made.Limits(**document.limits.model_dump()),
         drain=made.Drain(**document.drain.model_dump()),
-        identity=_identity(document, checked.settings.base_url, listen[0]),
+        identity=_identity(document, checked.settings, listen[0]),
         upstreams=tuple(upstreams),
         routes=(*_built_in(document), *routes),
     )
@@ -96,18 +118,24 @@ def _access_log(log: AccessLog, base: made.AccessLog, source: Source) -> made.Ac
     return msgspec.structs.replace(base, **given)
 
 
-def _identity(document: Document, base_url: str, listen: made.Listen) -> made.Identity:
+def _identity(document: Document, settings: Settings, listen: made.Listen) -> made.Identity:
     identity = document.identity
     scheme = "https" if document.tls else "http"
     headers = HEADER_SETS[identity.headers] if isinstance(identity.headers, str) else identity.headers
     own = "" if listen.path else f"{scheme}://{listen}"
+    base_url = (identity.base_url or settings.base_url or own).rstrip("/")
+    cookie = serving.cookie(identity, base_url)
     return made.Identity(
         prefix=identity.prefix,
         serve=tuple(identity.serve),
         serve_stale=identity.serve_stale,
         cache=identity.cache,
         headers=headers,
-        base_url=(identity.base_url or base_url or own).rstrip("/"),
+        forward_meta=tuple(identity.forward_meta),
+        cookie_names=(cookie.name,),
+        renewal=cookie.renewal,
+        token_ttl=serving.chosen(document, settings, base_url)["TOKEN_TTL"].value,
+        base_url=base_url,
     )
 
 
@@ -185,20 +213,12 @@ def _route(route: Route, document: Document, source: Source) -> made.Route:
         paths=made.PathOptIns(**route.paths.model_dump()),
         mode=route.mode,  # type: ignore[arg-type]
         access_log=_access_log(log, made.AccessLog(), source) if log else None,
-        policies=_policies(route, document),
+        policies=effective(route, document.defaults.policies),
     )
 
 
-def _policies(route: Route, document: Document) -> dict[str, Settings]:
-    """A route with an upstream requires sign-in unless it says otherwise; other routes are public."""
-    found = merged(settings_of(document.defaults.policies), settings_of(route.policies))
-    usual = "required" if route.upstream else "none"
-    found["authenticate"] = {"mode": usual, **found.get("authenticate", {})}
-    return found
-
-
 def main(arguments: list[str]) -> int:
-    """FILE --role ROLE: the snapshot to stdout and 0, or the faults to stderr and 1."""
+    """FILE --role ROLE: what it is compiled to on stdout and 0, or the faults on stderr and 1."""
     role: str = "all"
     if len(arguments) == 3 and arguments[1] == "--role":
         role = arguments.pop()
@@ -208,7 +228,7 @@ def main(arguments: list[str]) -> int:
         return 2
     gc.disable()  # a short life, in which everything is kept
     try:
-        data = made.encode(load(arguments[0], role))  # type: ignore[arg-type]
+        data = encode(compile_all(arguments[0], role))  # type: ignore[arg-type]
     except ConfigFaults as faults:
         sys.stderr.write(f"{faults}\n")
         return 1

@@ -9,12 +9,13 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.config import checks, checks_gateway
+from gateway.config import checks, checks_gateway, serving
 from gateway.config.faults import ConfigFault, ConfigFaults, shown
 from gateway.config.loader import Place, Source, at, read_source
 from gateway.config.places import built_in
 from gateway.config.schema import Document, Included
 from gateway.config.schema_identity import EDGE_KEYS, Identity, identity_names
+from gateway.config.schema_policies import Policies
 from gateway.config.schema_routes import Route
 from gateway.config.settings import Settings, read_settings
 from gateway.config.translate import faults_of
@@ -44,7 +45,7 @@ class Checked:
 def check(path: str, role: Role = "all", environ: Mapping[str, str] | None = None) -> Checked:
     """Reads and checks everything; raises ConfigFaults."""
     environ = os.environ if environ is None else environ
-    settings, faults = read_settings(environ)
+    settings, faults = read_settings(environ, edge=role == "edge")
     main = read_source(Path(path), path, environ)
     sources = [main]
     if main.data is not None:
@@ -57,6 +58,8 @@ def check(path: str, role: Role = "all", environ: Mapping[str, str] | None = Non
         checked, found = _check_all(sources, settings)
         faults += found
     faults = _in_order(sources, faults)
+    if checked is not None and role != "edge":
+        faults += serving.faults(checked.document, settings)
     if faults or checked is None:
         raise ConfigFaults(faults)
     return checked
@@ -142,11 +145,13 @@ def _check_all(sources: list[Source], settings: Settings) -> tuple[Checked | Non
     faults += checks_gateway.default_cors_faults(main, plain)
     models = [(source, model) for source, model in included if model is not None]
     if document is None or len(models) < len(included):
-        faults += checks.ties(_valid_routes(raws, context))
-        return None, faults
-    routes = document.routes + [route for _, model in models for route in model.routes]
-    faults += checks.ties(list(zip(raws, routes, strict=True)))
-    if faults:
+        routes, defaults = _valid_routes(raws, context), _defaults(main, context)
+    else:
+        valid = document.routes + [route for _, model in models for route in model.routes]
+        routes, defaults = list(zip(raws, valid, strict=True)), document.defaults.policies
+    faults += checks.ties(routes)
+    faults += checks.unguarded_cookies(routes, defaults)
+    if faults or document is None:
         return None, faults
     files = [name for source in sources for name in source.files]
     return Checked(document, main, models, settings, list(dict.fromkeys(files))), []
@@ -175,6 +180,14 @@ def _identity(main: Source, context: Context) -> Identity:
         return Identity.model_validate(main.data.get("identity", {}), context=context)
     except ValidationError:
         return Identity()
+
+
+def _defaults(main: Source, context: Context) -> Policies:
+    """Likewise."""
+    try:
+        return Policies.model_validate(at(main.data, "defaults", "policies") or {}, context=context)
+    except ValidationError:
+        return Policies()
 
 
 def _valid_routes(raws: list[checks.Raw], context: Context) -> list[tuple[checks.Raw, Route]]:

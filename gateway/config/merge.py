@@ -2,13 +2,16 @@
 
 from typing import Any
 
-from gateway.config.schema_policies import Cors, HeaderChanges, Policies
+from gateway.config.schema_policies import Cors, Csrf, HeaderChanges, Policies
+from gateway.config.schema_routes import Route
 
 Settings = dict[str, Any]
 REMOVED: None = None
 
 # The order of the table in policies/__init__.py, so that equal configurations have equal snapshots.
-_ORDER = ("cors", "authenticate", "body_limit", "request_headers", "response_headers", "security_headers")
+_ORDER = (
+    "cors", "authenticate", "csrf", "body_limit", "request_headers", "response_headers", "security_headers",
+)  # fmt: skip
 
 
 def settings_of(policies: Policies) -> dict[str, Settings | None]:
@@ -30,7 +33,23 @@ def _written_out(name: str, value: Any) -> Settings | None:
         return {"limit": value}
     if name == "security_headers":
         return {"headers": value}
-    return value.model_dump(exclude_none=True) if isinstance(value, (Cors, HeaderChanges)) else {}
+    return value.model_dump(exclude_none=True) if isinstance(value, (Cors, Csrf, HeaderChanges)) else {}
+
+
+def effective(route: Route, defaults: Policies) -> dict[str, Settings]:
+    """All policies of a route. One with an upstream requires sign-in unless it says otherwise; others are
+    public. Where a cookie signs in, csrf works by itself."""
+    found = merged(settings_of(defaults), settings_of(route.policies))
+    usual = "required" if route.upstream else "none"
+    found["authenticate"] = {"mode": usual, **found.get("authenticate", {})}
+    csrf = found.pop("csrf", {})
+    if cookie_signs_in(found["authenticate"]):
+        found["csrf"] = csrf
+    return {name: found[name] for name in _ORDER if name in found}
+
+
+def cookie_signs_in(authenticate: Settings) -> bool:
+    return authenticate["mode"] != "none" and "cookie" in authenticate.get("accept", ("cookie",))
 
 
 def merged(defaults: dict[str, Settings | None], own: dict[str, Settings | None]) -> dict[str, Settings]:

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from gateway.config.faults import NotRight, shown
-from gateway.config.schema_identity import Identity, Issuer
+from gateway.config.schema_identity import Identity
+from gateway.config.schema_issuers import Issuer
 from gateway.config.schema_policies import Policies
 from gateway.config.schema_routes import AccessLog, Route
 from gateway.config.schema_upstreams import AnyUpstream
@@ -159,7 +160,9 @@ class Document(Strict):
     drain: Drain = Field(default=Drain(), description="how the gateway stops")
     identity: Identity = Field(default=Identity(), description="sign-in")
     upstreams: Upstreams = Field(default={}, description="servers by name: a URL, or a map")
-    issuers: dict[Label, Issuer] = Field(default={}, description="your own identity providers")
+    issuers: dict[Label, Issuer] = Field(
+        default={}, description="your own identity providers; not available yet"
+    )
     defaults: Defaults = Field(default=Defaults(), description="for every route")
     routes: list[Route] = Field(default=[], description="what happens to which requests")
 

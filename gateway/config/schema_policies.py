@@ -33,7 +33,7 @@ from gateway.config.types_net import Method
 from gateway.config.variables import Filled
 
 # These come with later versions: their shape is checked, then they are a fault that says so.
-LATER = ("csrf", "bind", "require", "rate_limit", "assertion", "plugins")
+LATER = ("bind", "require", "rate_limit", "assertion", "plugins")
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _ORIGIN = re.compile(
@@ -143,9 +143,22 @@ class Authenticate(Strict):
     )
 
 
+def whole_origin(value: Any) -> str:
+    """One that is trusted as the own site is: so it has to be named whole."""
+    word = origin(value)
+    if "*" in word:
+        raise NotRight(f"{shown(value)} would trust strangers' pages", "name each origin whole")
+    if not word.startswith(("http://", "https://")):
+        raise NotRight(f"{shown(value)} is no web page's origin", "write one like https://app.example.com")
+    return word
+
+
+WholeOrigin = Annotated[str, parsed(whole_origin, type="string", title="origin")]
+
+
 class Csrf(Strict):
-    trusted_origins: Annotated[list[Origin], many(0)] = Field(
-        default=[], description="other origins that may write"
+    trusted_origins: Annotated[list[WholeOrigin], many(0)] | None = Field(
+        default=None, description="other origins that may write"
     )
 
 
@@ -298,7 +311,8 @@ class Policies(Strict):
         default=None, description="who may come; a mode alone is short for {mode: …}"
     )
     csrf: Annotated[Removed | Csrf, forms("text", "map")] | None = Field(
-        default=None, description="not available yet"
+        default=None,
+        description="works by itself wherever a cookie can authenticate; it can't be removed there",
     )
     bind: Annotated[Removed | Bind, forms("text", "map")] | None = Field(
         default=None, description="not available yet"

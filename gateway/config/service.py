@@ -67,6 +67,10 @@ class Service(Record, frozen=True):
     migrate: Literal["auto", "manual"] = "auto"
     admin_token: str = ""  # POSTERN_ADMIN_TOKEN, or data/admin-token
 
+    def __repr__(self) -> str:
+        """Its secrets must not stand in a traceback."""
+        return f"Service({self.name!r}, …)"
+
 
 class Compiled(Record, frozen=True):
     """What a configuration is compiled to: for the edges, and for the identity service of this role."""

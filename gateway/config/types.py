@@ -152,6 +152,7 @@ _SIZE_SCHEMA: dict[str, Any] = {
 Duration = Annotated[float, span()]
 Lasting = Annotated[float, span(zero=False)]
 Ttl = Annotated[float, span(bare=True)]
+LastingTtl = Annotated[float, span(bare=True, zero=False)]
 Size = Annotated[int, parsed(durations.size, **_SIZE_SCHEMA)]
 
 

@@ -24,6 +24,8 @@ ENVIRON = {
     "SECONDS": "7",
     "QUERY": "true",
     "EMPTY": "",
+    "SECRET_NEW": "hunter2-do-not-show-this-one-either",
+    "SECRET_OLD": "hunter2-do-not-show-the-older-one-too",
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.config.compile import load
 from gateway.config.faults import ConfigFaults
+from gateway.config.service import decode_compiled
 from gateway.config.snapshot import (
     Drain,
     Limits,
@@ -23,6 +24,7 @@ from gateway.config.snapshot import (
     encode,
 )
 from policies import POLICIES
+from tests.config.golden import ENVIRON
 
 MINIMAL = """\
 version: 1
@@ -53,7 +55,7 @@ def test_the_smallest_file_listens_on_loopback_and_requires_sign_in(tmp_path: Pa
     made = snapshot(tmp_path, MINIMAL)
     assert [str(one) for one in made.listen] == ["127.0.0.1:4000"]
     assert str(made.admin) == "127.0.0.1:4001"
-    assert made.routes[-1].policies == {"authenticate": {"mode": "required"}}
+    assert made.routes[-1].policies == {"authenticate": {"mode": "required"}, "csrf": {}}
     assert {route.path for route in made.routes if route.identity} == {
         "/api/auth/**", "/auth/**", "/.well-known/jwks.json", "/.well-known/oauth-protected-resource",
     }  # fmt: skip
@@ -66,7 +68,8 @@ def test_the_defaults_of_the_schema_are_those_of_the_snapshot(tmp_path: Path) ->
     (upstream,) = made.upstreams
     assert upstream == Upstream("app", upstream.servers)
     assert (upstream.timeouts, upstream.retry, upstream.outlier) == (Timeouts(), Retry(), Outlier())
-    usual = msgspec.structs.replace(made.identity, base_url="")
+    assert made.identity.cookie_names == ("postern",)  # on plain http
+    usual = msgspec.structs.replace(made.identity, base_url="", cookie_names=("__Host-postern",))
     assert usual == Snapshot("").identity
 
 
@@ -94,7 +97,7 @@ def test_a_snapshot_survives_its_encoding(tmp_path: Path) -> None:
     for path in sorted((Path(__file__).parent / "good").glob("*.yaml")):
         made = load(
             str(path),
-            environ={"SERVICE": "a", "WORKERS": "1", "COUNT": "9", "SECONDS": "1", "QUERY": "false"},
+            environ=ENVIRON,
         )
         assert decode(encode(made)) == made
 
@@ -113,7 +116,7 @@ def test_equal_configurations_have_one_hash_wherever_they_lie(tmp_path: Path) ->
 def test_a_missing_variable_is_a_fault_only_where_the_role_uses_it(tmp_path: Path) -> None:
     text = (
         MINIMAL
-        + 'identity:\n  mail: {smtp: "${SMTP}"}\n  tokens: {history: "${HISTORY}"}\n  cache: "${CACHE}"\n'
+        + 'identity:\n  postern_secret: "${KEY}"\n  tokens: {history: "${HISTORY}"}\n  cache: "${CACHE}"\n'
     )
     assert len(faults(tmp_path, text)) == 3
     assert faults(tmp_path, text, "edge") == ["identity.cache: the environment has no CACHE"]
@@ -179,7 +182,9 @@ def test_the_program_writes_the_snapshot_or_the_faults(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL)
     right = run(path, "--role", "edge")
     assert (right.returncode, right.stderr) == (0, b"")
-    assert decode(right.stdout) == load(path, environ=os.environ)
+    given = decode_compiled(right.stdout)
+    assert decode(given.snapshot) == load(path, environ=os.environ)
+    assert given.service == b""
     wrong = run(write(tmp_path, "version: 2\n", "bad.yaml"))
     assert (wrong.returncode, wrong.stdout) == (1, b"")
     assert wrong.stderr.decode().endswith(

@@ -59,6 +59,7 @@ SETTINGS: dict[str, st.SearchStrategy[object]] = {
         },
         optional={"on_missing": st.sampled_from([401, "401", "auto", "redirect"])},
     ),
+    "csrf": st.fixed_dictionaries({"trusted_origins": LISTS}),
     "request_headers": CHANGES,
     "response_headers": CHANGES,
     "security_headers": NAMED | st.just("standard"),
@@ -72,7 +73,8 @@ CHOSEN = st.sampled_from(sorted(SETTINGS)).flatmap(lambda name: st.fixed_diction
 def test_what_is_found_right_here_is_right_for_the_policies(
     tmp_path_factory: pytest.TempPathFactory, policies: dict[str, object]
 ) -> None:
-    route = {"name": "a", "match": {"path": "/"}, "answer": {}, "policies": policies}
+    signed_in = {"authenticate": "optional", **policies}  # csrf is there only where a cookie signs in
+    route = {"name": "a", "match": {"path": "/"}, "answer": {}, "policies": signed_in}
     text = json.dumps({"version": 1, "routes": [route]})
     path = tmp_path_factory.getbasetemp() / "policies.yaml"
     path.write_text(text)

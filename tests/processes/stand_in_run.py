@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.config import service
 from gateway.config.snapshot import Snapshot, encode
 from gateway.supervisor import Options, run
 
@@ -18,7 +19,8 @@ def compile_file(path: str) -> int:
         print(f"{path}:1: {error}", file=sys.stderr)
         return 1
     files = (*snapshot.files, path)
-    sys.stdout.buffer.write(encode(msgspec.structs.replace(snapshot, files=files)))
+    made = encode(msgspec.structs.replace(snapshot, files=files))
+    sys.stdout.buffer.write(service.encode(service.Compiled(made)))
     return 0
 
 
