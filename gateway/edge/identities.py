@@ -77,13 +77,15 @@ class Identities:
         self._renewing: dict[bytes, asyncio.Task[dict[str, Any] | None]] = {}
         self._news: deque[tuple[float, News]] = deque()
         self._guessers = Guessers()
-        self.use(settings)
-
-    def use(self, settings: "Settings") -> None:
-        """Another configuration: header blocks are made anew."""
         self._settings = settings
         self._most = settings.cache
-        self.clear()
+
+    def use(self, settings: "Settings") -> None:
+        """Another configuration: if it says otherwise of identities, their header blocks are made anew."""
+        if settings != self._settings:
+            self._settings = settings
+            self._most = settings.cache
+            self.clear()
 
     def __len__(self) -> int:
         return len(self._entries)
