@@ -5,6 +5,11 @@ import msgspec
 # seconds; requests and upstream replies
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+# seconds; how long sessions lasted: a minute to 90 days
+LIVES = (60.0, 600.0, 3600.0, 14_400.0, 86_400.0, 604_800.0, 2_592_000.0, 7_776_000.0)
+# seconds; queries, and news on their way to the edges
+SHORT = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5)
+
 
 class Metric(msgspec.Struct, frozen=True):
     kind: str  # counter, gauge, histogram
@@ -34,6 +39,28 @@ EDGE_METRICS: dict[str, Metric] = {
     "log_lines_dropped_total": Metric(
         "counter", "Access log lines dropped because the log was too slow.", ()
     ),
+}
+
+# of the identity service; likewise
+IDENTITY_METRICS: dict[str, Metric] = {
+    "sessions_active": Metric("gauge", "Sessions that live."),
+    "sessions_started_total": Metric("counter", "Sign-ins that opened a session."),
+    "sessions_ended_total": Metric("counter", "Sessions ended, by why.", ("reason",)),
+    "session_duration_seconds": Metric("histogram", "From sign-in to end.", (), LIVES),
+    "tokens_issued_total": Metric("counter", "Tokens given out: access, refresh, cookie.", ("kind",)),
+    "tokens_refreshed_total": Metric(
+        "counter", "Refreshes: rotated, repeated, reused, invalid, cookie.", ("result",)
+    ),
+    "logins_total": Metric("counter", "Attempts to sign in.", ("result",)),
+    "login_duration_seconds": Metric("histogram", "Sign-in calls, argon2 included.", (), DURATIONS),
+    "lockouts_total": Metric("counter", "Attempts that were refused unheard: too many had failed."),
+    "revocations_total": Metric(
+        "counter", "Revoking calls, by whether every edge acknowledged in time.", ("acknowledged",)
+    ),
+    "revocation_propagation_seconds": Metric(
+        "histogram", "From a revocation's commit to the last edge's acknowledgement.", (), SHORT
+    ),
+    "store_query_duration_seconds": Metric("histogram", "Queries of the store.", ("query",), SHORT),
 }
 
 

@@ -1,0 +1,175 @@
+"""A session's life: how one is opened, what is answered with its tokens, how it ends."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.config.service import Tokens
+from gateway.identity import lives
+from gateway.identity.context import Context
+from gateway.identity.cookies import set_cookie
+from gateway.identity.shapes import user_answer
+from gateway.identity.web import COOKIE_ORIGIN, Asker, Caller, Headers, Refused, challenge
+from gateway.model import faults
+from gateway.model.agents import family
+from gateway.model.credentials import new_id
+from gateway.store import accounts as users
+from gateway.store import revocations
+from gateway.store import sessions as rows
+from gateway.store.accounts import User
+from gateway.store.sessions import Session
+
+if TYPE_CHECKING:
+    from gateway.store.database import Database
+
+AGENT = 300  # characters that are kept of a user-agent
+_SALT = 16
+_AT_ONCE = 5000  # milliseconds: answers given so soon after a rotation are the same to the byte
+
+
+class OpenedSession(msgspec.Struct, frozen=True):
+    """A session and what its owner is given of it now; never to be logged."""
+
+    session: Session
+    access_token: str = ""
+    access_until: int = 0  # milliseconds
+    refresh_token: str = ""
+    set_cookie: str = ""  # a whole Set-Cookie value
+
+    def __repr__(self) -> str:
+        return f"OpenedSession({self.session.session_id})"
+
+    @property
+    def headers(self) -> Headers:
+        return (("Set-Cookie", self.set_cookie),) if self.set_cookie else ()
+
+
+async def open_session(
+    context: Context,
+    db: "Database",
+    user: User,
+    asker: Asker,
+    methods: Sequence[str] = ("pwd",),
+    level: int = 1,
+    cookie: bool = False,
+    bearer: bool = False,
+) -> OpenedSession:
+    """A sign-in, in the caller's transaction. With `cookie` the session is carried by a cookie, and there is
+    no token in the answer unless `bearer` asks for an access token.
+
+    Raises Refused when the account was locked, deleted or given another password since `user` was read.
+    """
+    if cookie and not asker.same_origin:
+        raise Refused(faults.ORIGIN_REFUSED, COOKIE_ORIGIN)
+    held = await users.locked(db, user.user_id)
+    if held is None or held.locked_at is not None or held.password_changed_at != user.password_changed_at:
+        raise Refused(faults.INVALID_CREDENTIALS)
+    session = _new(context, user.user_id, asker, db.now, tuple(methods), level, cookie)
+    await rows.insert(db, session)
+    context.counters.count("sessions_started_total")
+    return carried_by_cookie(context, session, db.now, bearer) if cookie else with_tokens(context, session)
+
+
+def _new(
+    context: Context, user_id: str, asker: Asker, now: int, methods: tuple[str, ...], level: int, cookie: bool
+) -> Session:
+    tokens = context.settings.tokens
+    absolute = now + lives.milliseconds(tokens.absolute_ttl) if tokens.absolute_ttl else 0
+    return Session(
+        session_id=new_id(), user_id=user_id, salt=os.urandom(_SALT), key_id=context.secrets.newest,
+        generation=1, min_generation=1, rotated_at=now,
+        access_until=lives.access_until(tokens, now, absolute), presented_at=None,
+        cookie_generation=1, cookie_rotated_at=now, cookie_presented_at=None,
+        family=family(asker.agent), address=asker.address, agent=asker.agent[:AGENT],
+        methods=",".join(methods), level=level, proved_at=now, created_at=now, last_seen_at=now,
+        idle_until=lives.idle_until(tokens, now), absolute_until=absolute, ended_at=None, ended_why="",
+        cookie_mode=int(cookie),
+    )  # fmt: skip
+
+
+def with_tokens(context: Context, session: Session) -> OpenedSession:
+    """The tokens of the current generation: the same bytes whenever they are asked for."""
+    context.counters.count("tokens_issued_total", "access")
+    context.counters.count("tokens_issued_total", "refresh")
+    refresh = context.tokens.refresh(session.session_id, session.salt, session.key_id, session.generation)
+    return OpenedSession(
+        session, access_token(context, session, session.access_until), session.access_until, refresh
+    )
+
+
+def carried_by_cookie(context: Context, session: Session, now: int, bearer: bool) -> OpenedSession:
+    """The current cookie, and with `bearer` an access token of its own expiry (lives.renewed_until)."""
+    context.counters.count("tokens_issued_total", "cookie")
+    value = context.tokens.cookie(session.session_id, session.salt, session.key_id, session.cookie_generation)
+    line = set_cookie(context.settings.cookie, value, (lives.ends_at(session) - now) / 1000)
+    if not bearer:
+        return OpenedSession(session, set_cookie=line)
+    context.counters.count("tokens_issued_total", "access")
+    until = lives.renewed_until(context.settings.tokens, session, now)
+    return OpenedSession(session, access_token(context, session, until), until, set_cookie=line)
+
+
+def access_token(context: Context, session: Session, until: int) -> str:
+    if context.settings.tokens.format == "jwt":
+        return context.keys.access(
+            session.user_id, session.session_id, session.generation, session.rotated_at, until
+        )
+    return context.tokens.access(session.session_id, session.salt, session.key_id, session.generation, until)
+
+
+def token_answer(
+    opened: OpenedSession, user: User, roles: Sequence[str], permissions: Sequence[str], now: int
+) -> dict[str, Any]:
+    """The token answer of the API; to be answered with `opened.headers`."""
+    session = opened.session
+    if now - session.rotated_at < _AT_ONCE:  # parallel refreshes get equal answers
+        now = session.rotated_at
+    told: dict[str, Any] = {}
+    if opened.access_token:
+        told |= {
+            "access_token": opened.access_token,
+            "token_type": "Bearer",
+            "expires_in": max(0, opened.access_until - now) // 1000,
+        }
+    if opened.refresh_token:
+        told["refresh_token"] = opened.refresh_token
+    return told | {
+        "refresh_expires_in": max(0, lives.ends_at(session) - now) // 1000,
+        "session_id": session.session_id,
+        "user": user_answer(user, tuple(roles), tuple(permissions)),
+    }
+
+
+async def end(context: Context, db: "Database", session: Session, why: str) -> None:
+    """End one session, in the caller's transaction; settle `db.revocations` afterwards."""
+    if await rows.end(db, session.session_id, why):
+        await revocations.write(db, kind="revoked", session=session.session_id)
+        _count_ended(context, session, db.now, why)
+
+
+async def end_all(context: Context, db: "Database", user_id: str, why: str, keep: str = "") -> int:
+    """End all live sessions of a user but `keep`; how many ended. Settle `db.revocations` afterwards."""
+    ended = await rows.end_all_of(db, user_id, why, keep)
+    if keep:
+        for session in ended:
+            await revocations.write(db, kind="revoked", session=session.session_id)
+    else:  # also when none is live: what an edge may still hold of the user goes
+        await revocations.write(db, kind="revoked", user=user_id)
+    for session in ended:
+        _count_ended(context, session, db.now, why)
+    return len(ended)
+
+
+def _count_ended(context: Context, session: Session, now: int, why: str) -> None:
+    context.counters.count("sessions_ended_total", why)
+    context.counters.observe("session_duration_seconds", (now - session.created_at) / 1000)
+
+
+async def still(context: Context, db: "Database", caller: Caller) -> Session:
+    """Take the lock of the caller's session, and refuse if it has ended since the call was authenticated."""
+    session = await rows.locked(db, caller.session.session_id)
+    if session is None or not lives.alive(session, db.now):
+        raise Refused(faults.INVALID_TOKEN, "", challenge("invalid_token"))
+    return session
