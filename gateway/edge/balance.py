@@ -137,8 +137,7 @@ class Hashed(Generic[C]):
         identity = exchange.identity if self._by_user else None
         if identity is None:  # the anonymous are told apart by their address
             return crc32(exchange.client) % BUCKETS
-        user: str | bytes = identity.id
-        return crc32(user.encode() if isinstance(user, str) else user) % BUCKETS
+        return crc32(identity.id.encode()) % BUCKETS
 
 
 def attraction(bucket: int, server: Candidate) -> float:

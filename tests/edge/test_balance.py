@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.edge.balance import RING, Balance, balancer, load
 from gateway.model.exchange import Exchange
+from gateway.model.identity import Identified, Identity
 
 
 class Fake:
@@ -20,11 +21,6 @@ class Fake:
         return f"{self.key.decode()} weight={self.weight} active={self.active}"
 
 
-class User:
-    def __init__(self, user: str) -> None:
-        self.id = user
-
-
 def fakes(weights: list[int]) -> list[Fake]:
     return [Fake(number, weight) for number, weight in enumerate(weights)]
 
@@ -32,7 +28,7 @@ def fakes(weights: list[int]) -> list[Fake]:
 def request(client: bytes = b"192.0.2.1", user: str = "") -> Exchange:
     exchange = Exchange()
     exchange.client = client
-    exchange.identity = User(user) if user else None
+    exchange.who = Identified(Identity(user), "bearer") if user else None
     return exchange
 
 
