@@ -28,24 +28,24 @@ class Streams:
 
     def __init__(self, identities: "Identities") -> None:
         self._identities = identities
-        self._open: dict[Exchange, Downstream] = {}
+        self.open: dict[Exchange, Downstream] = {}
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self.open)
 
     def add(self, down: "Downstream") -> None:
         if down.exchange.who is not None:
-            self._open[down.exchange] = down
+            self.open[down.exchange] = down
 
     def discard(self, exchange: Exchange) -> None:
-        self._open.pop(exchange, None)
+        self.open.pop(exchange, None)
 
     def heard(self, news: News) -> Awaitable[None] | None:
         """End those whose session is gone now; ask again about those whose user has changed. What is
         returned is done when all of it is."""
         concerned = [
             (exchange, down)
-            for exchange, down in self._open.items()
+            for exchange, down in self.open.items()
             if exchange.who is not None and news.concerns(exchange.who.identity)
         ]
         if news.kind == "revoked":
@@ -56,15 +56,15 @@ class Streams:
 
     def sessions(self) -> set[str]:
         """Which are in use by what is open."""
-        return {exchange.who.identity.session for exchange in self._open if exchange.who is not None} - {""}
+        return {exchange.who.identity.session for exchange in self.open if exchange.who is not None} - {""}
 
     async def look_at_all(self) -> None:
         """After a reconnect nobody knows what was missed."""
-        await self._look_again(list(self._open.items()))
+        await self._look_again(list(self.open.items()))
 
     def sweep(self) -> None:
         """End those for which the link's word, and the route's patience, are over."""
-        for exchange, down in list(self._open.items()):
+        for exchange, down in list(self.open.items()):
             who = exchange.who
             if who is not None and not self._identities.vouched(who, exchange.route.serve_stale):
                 self._end(exchange, down)
@@ -79,7 +79,7 @@ class Streams:
             found = await self._identities.of_stream(
                 who.kind, exchange.credential, exchange.client.decode("ascii")
             )
-            if exchange not in self._open:
+            if exchange not in self.open:
                 return
             if isinstance(found, Refuse):
                 return  # nobody knows: it lives as long as what is cached (`sweep`)
@@ -90,7 +90,7 @@ class Streams:
             self._end(exchange, down)
 
     def _end(self, exchange: Exchange, down: "Downstream") -> None:
-        if self._open.pop(exchange, None) is None or down.exchange is not exchange:
+        if self.open.pop(exchange, None) is None or down.exchange is not exchange:
             return
         if down.phase not in _RUNNING:
             return

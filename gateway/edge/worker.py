@@ -176,7 +176,7 @@ class Worker:
         route.counters.add(exchange.method, exchange.status, now - exchange.began)
         if exchange.who is not None:
             route.counters.identified += 1
-            if self.streams:
+            if self.streams.open:
                 self.streams.discard(exchange)
         if exchange.rare:
             if exchange.failed is not None:
