@@ -63,11 +63,12 @@ def _listed() -> frozenset[str]:
 
 
 def _is_repeated(password: str, listed: frozenset[str]) -> bool:
-    """Something three times or more (the last may be cut off), or a common password twice."""
+    """Something short three times or more (the last may be cut off), or a common password twice."""
     half, odd = divmod(len(password), 2)
     if not odd and password[:half] == password[half:] and password[:half] in listed:
         return True
-    return any(password[size:] == password[:-size] for size in range(1, len(password) // 3 + 1))
+    sizes = range(1, min(len(password) // 3, 8) + 1)
+    return any(password[size:] == password[:-size] for size in sizes)
 
 
 def _is_walk(password: str) -> bool:
