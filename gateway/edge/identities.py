@@ -37,6 +37,7 @@ MOST_REFUSED = 20_000
 NEWS_KEPT = 60.0  # seconds that revocations are kept, to discard older answers
 ASK_AGAIN = 3  # times that an answer older than the news is asked for anew
 RENEW_WITHIN = 2.0
+RENEW_AGAIN = 5.0
 
 _RETRY = ((b"Retry-After", b"1"),)
 UNAVAILABLE = Refuse(faults.IDENTITY_UNAVAILABLE, headers=_RETRY)
@@ -316,8 +317,8 @@ class Identities:
         answer = await self._renewed(cookie, exchange, bearer=False)
         if answer is not None:
             exchange.answer_with(b"Set-Cookie: " + answer["set_cookie"].encode("ascii"))
-            # the old one is good for a moment more; how long exactly, the identity service knows
-            entry.due = entry.expires = min(entry.expires, boottime() + float(answer.get("good_for") or 0.0))
+        # whoever still sends this one gets the same successor again, but not with each reply
+        entry.due = min(entry.expires, boottime() + RENEW_AGAIN)
         return entry
 
     async def renew(self, cookie: bytes, exchange: Exchange) -> bool:

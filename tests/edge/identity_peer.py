@@ -49,7 +49,7 @@ class Peer:
         if ("cookie", credential) not in self.known:
             return {"outcome": "bad"}
         more = {"access_token": "psa_fresh", "expires_in": 900} if bearer else {}
-        return {"outcome": "renewed", "set_cookie": "postern=next; HttpOnly", "good_for": 30.0} | more
+        return {"outcome": "renewed", "set_cookie": "postern=next; HttpOnly"} | more
 
     async def touch(self, sessions: list[tuple[str, float]]) -> None:
         self.touched += [session for session, _ in sessions]
