@@ -24,6 +24,8 @@ IMPORTED_AS = {
     "pyyaml": "yaml",
     "prometheus-client": "prometheus_client",
     "pydantic-settings": "pydantic_settings",
+    "argon2-cffi": "argon2",
+    "pyjwt": "jwt",
 }
 
 

@@ -59,7 +59,7 @@ def folded(text: str) -> str:
 @cache
 def _listed() -> frozenset[str]:
     """Made for this package: the usual words and phrases with their usual variants, folded, one a line."""
-    return frozenset(_FILE.read_text("utf-8").split("\n"))
+    return frozenset(_FILE.read_text("utf-8").splitlines())
 
 
 def _is_repeated(password: str, listed: frozenset[str]) -> bool:
