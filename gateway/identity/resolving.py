@@ -1,11 +1,10 @@
-"""What a credential stands for, read from the store each time: for the link, for validate, for our own calls."""
+"""What a credential stands for, read from the store each time: for the link and for our own calls."""
 
-import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
-from gateway.identity import cookies, lives, tokens
+from gateway.identity import lives, tokens
 from gateway.identity.context import Context
 from gateway.identity.shapes import meta
 from gateway.identity.tokens import Parts
@@ -15,9 +14,6 @@ from gateway.store import sessions as rows
 from gateway.store.accounts import User
 from gateway.store.faults import StoreUnavailable
 from gateway.store.sessions import Session
-
-if TYPE_CHECKING:
-    from gateway.store.database import Database
 
 Kind = Literal["bearer", "cookie", "header", "api_key"]
 
@@ -120,10 +116,11 @@ async def _present(context: Context, found: Found, parts: Parts) -> None:
         if parts.generation == session.cookie_generation and session.cookie_presented_at is None:
             async with context.store.writing() as db:
                 await rows.mark_cookie_presented(db, session.session_id, parts.generation)
-    elif parts.generation == session.generation and parts.expires == session.access_until:
-        if session.presented_at is None:
-            async with context.store.writing() as db:
-                await rows.mark_presented(db, session.session_id, parts.generation)
+        return
+    own = parts.generation == session.generation and parts.expires == session.access_until
+    if own and session.presented_at is None:
+        async with context.store.writing() as db:
+            await rows.mark_presented(db, session.session_id, parts.generation)
 
 
 def identity(found: Found, forward_meta: tuple[str, ...]) -> Identity:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.config.service import Tokens
 from gateway.identity import lives
 from gateway.identity.context import Context
 from gateway.identity.cookies import set_cookie
@@ -150,7 +149,11 @@ async def end(context: Context, db: "Database", session: Session, why: str) -> N
 
 
 async def end_all(context: Context, db: "Database", user_id: str, why: str, keep: str = "") -> int:
-    """End all live sessions of a user but `keep`; how many ended. Settle `db.revocations` afterwards."""
+    """End all live sessions of a user but `keep`; how many ended. Settle `db.revocations` afterwards.
+
+    The transaction must hold the user's own lock already (store.accounts.locked), before any session's:
+    so no two of them wait for each other in a ring.
+    """
     ended = await rows.end_all_of(db, user_id, why, keep)
     if keep:
         for session in ended:
@@ -167,7 +170,7 @@ def _count_ended(context: Context, session: Session, now: int, why: str) -> None
     context.counters.observe("session_duration_seconds", (now - session.created_at) / 1000)
 
 
-async def still(context: Context, db: "Database", caller: Caller) -> Session:
+async def still(db: "Database", caller: Caller) -> Session:
     """Take the lock of the caller's session, and refuse if it has ended since the call was authenticated."""
     session = await rows.locked(db, caller.session.session_id)
     if session is None or not lives.alive(session, db.now):

@@ -22,8 +22,8 @@ FRESH = 15 * 60_000  # milliseconds since the last proof, during which a caller 
 ADMIN = "postern:admin"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 COOKIE_ORIGIN = (
-    "What a session cookie signs in, or what sets one, needs Sec-Fetch-Site: same-origin or an Origin of this "
-    "host or of identity.cors_origins; programs had better use a bearer token."
+    "What a session cookie signs in, or what sets one, needs Sec-Fetch-Site: same-origin, or an Origin of "
+    "this host or of identity.cors_origins; programs had better use a bearer token."
 )
 REALM = 'Bearer realm="postern"'
 Headers = tuple[tuple[str, str], ...]
@@ -81,7 +81,8 @@ class Call(msgspec.Struct, frozen=True):
     query: Any = None  # of the endpoint's query model
     body: Any = None  # of the endpoint's body model
     bearer: str | None = None
-    cookie: str | None = None  # of our session cookie
+    cookie: str | None = None  # the value of our session cookie
+    caller: Caller | None = None  # where the endpoint needs one: the frame has asked already
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -145,7 +146,7 @@ def settled_answer(settled: "Settled", body: Mapping[str, Any] | None = None, he
 
 async def who(call: Call, need: Who = "caller") -> Caller:
     """The caller, by bearer or by cookie; refused when there is none or it may not do this."""
-    caller = await _caller(call)
+    caller = call.caller or await _caller(call)
     if need in ("admin", "fresh admin") and ADMIN not in caller.permissions:
         raise Refused(faults.INSUFFICIENT_SCOPE, "", challenge("insufficient_scope", f'scope="{ADMIN}"'))
     if need in ("fresh", "fresh admin") and not caller.fresh:

@@ -1,0 +1,194 @@
+"""How a call is read from the web: who asks, with which credential, and a body that is what it should be."""
+
+import asyncio
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from gateway.config.service import Service
+from gateway.identity import cookies
+from gateway.identity.context import Context
+from gateway.identity.web import Asker, Body, Call, Endpoint, Refused
+from gateway.model import faults
+
+BODY_LIMIT = 64 * 1024
+BODY_WITHIN = 30.0  # seconds; the edge has its own patience with clients
+TOO_LARGE = "At most 64 KiB."
+_DEEPEST = 32  # levels of a body
+
+
+class Nothing(Body):
+    """The body of a call that needs none."""
+
+
+def call_of(context: Context, request: web.Request) -> Call:
+    values = cookies.found(context.settings.cookie, "; ".join(request.headers.getall("Cookie", [])))
+    if len(values) > 1:
+        raise Refused(faults.DUPLICATE_CREDENTIAL)
+    return Call(
+        context=context,
+        asker=asker_of(request, context.settings),
+        method=request.method,
+        path=dict(request.match_info),
+        bearer=_bearer(request),
+        cookie=values[0] if values else None,
+    )
+
+
+def _bearer(request: web.Request) -> str | None:
+    """RFC 6750 section 2.1. Whatever else stands in Authorization is a credential too, and not a good one."""
+    lines = request.headers.getall("Authorization", [])
+    if len(lines) > 1:
+        raise Refused(faults.DUPLICATE_CREDENTIAL)
+    if not lines:
+        return None
+    scheme, _, token = lines[0].partition(" ")
+    return token.strip(" ") if scheme.lower() == "bearer" else ""
+
+
+def asker_of(request: web.Request, settings: Service) -> Asker:
+    """The edge's word about the client is believed on the Unix socket only."""
+    headers = request.headers
+    transport = request.transport
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    beside = sock is not None and sock.family == socket.AF_UNIX
+    secure = (headers.get("X-Forwarded-Proto") if beside else request.scheme) == "https"
+    host = (headers.get("X-Forwarded-Host") if beside else None) or headers.get("Host", "")
+    address = headers.get("X-Forwarded-For", "") if beside else request.remote or ""
+    return Asker(
+        address=text(address),
+        agent=text(headers.get("User-Agent", "")),
+        host=text(host),
+        secure=secure,
+        request_id=request_id(request),
+        same_origin=_same_origin(request, settings, f"{'https' if secure else 'http'}://{host}"),
+    )
+
+
+def request_id(request: web.Request) -> str:
+    return text(request.headers.get("X-Request-Id", ""))
+
+
+def text(value: str) -> str:
+    """A header's value as text that can be kept: aiohttp hands over bytes that are no UTF-8 as surrogates."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _same_origin(request: web.Request, settings: Service, own: str) -> bool:
+    """Whether a page of ours, or of an origin that may call us, makes this call: a browser always says."""
+    if request.headers.get("Sec-Fetch-Site") in ("same-origin", "none"):
+        return True
+    origin = request.headers.get("Origin")
+    if origin is None or origin == "null":
+        return False
+    return origin in (own, _origin_of(settings.base_url)) or (
+        origin in settings.cors_origins and origin != "*"
+    )
+
+
+def _origin_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+async def with_body(call: Call, endpoint: Endpoint, request: web.Request) -> Call:
+    """The call with its query and body checked against the endpoint's models."""
+    query = None
+    if endpoint.query is not None:
+        query = _checked(endpoint.query, _once(request))
+    body = None
+    if endpoint.method not in ("GET", "DELETE") or endpoint.body is not None:
+        body = await _body(request, endpoint)
+    return msgspec.structs.replace(call, query=query, body=body)
+
+
+def _once(request: web.Request) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for name, value in request.query.items():
+        if name in values:
+            raise Refused(faults.INVALID_FIELDS, errors={name: ["Give it once."]})
+        values[name] = value
+    return values
+
+
+async def _body(request: web.Request, endpoint: Endpoint) -> BaseModel:
+    model = endpoint.body or Nothing
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Refused(faults.UNSUPPORTED_MEDIA_TYPE)
+    try:
+        async with asyncio.timeout(BODY_WITHIN):
+            data = await request.read()
+    except TimeoutError:
+        raise Refused(faults.REQUEST_TIMEOUT) from None
+    if not data and (endpoint.body is None or endpoint.optional_body):
+        return model()
+    if data and request.content_type != "application/json":
+        raise Refused(faults.UNSUPPORTED_MEDIA_TYPE)
+    return _checked(model, _object(data))
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Refused(faults.BAD_JSON) from None
+    if not isinstance(found, dict):
+        raise Refused(faults.BAD_JSON)
+    return found
+
+
+def _checked(model: type[BaseModel], values: dict[str, Any]) -> BaseModel:
+    """The model's instance; else every fault at once, none of them repeating what was sent."""
+    fault = _unstorable(values)
+    if fault:
+        raise Refused(faults.INVALID_FIELDS, errors=fault)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise Refused(faults.INVALID_FIELDS, errors=_errors(error)) from None
+
+
+def _errors(error: ValidationError) -> dict[str, list[str]]:
+    told: dict[str, list[str]] = {}
+    for each in error.errors(include_url=False, include_context=False, include_input=False):
+        field = ".".join(str(part) for part in each["loc"]) or "body"
+        message = "Unknown field." if each["type"] == "extra_forbidden" else each["msg"]
+        told.setdefault(field, []).append(message.removeprefix("Value error, "))
+    return told
+
+
+def _unstorable(values: dict[str, Any]) -> dict[str, list[str]]:
+    """Fields with what no database keeps: a NUL, half a surrogate pair, or a depth beyond use."""
+    told = {}
+    for name, value in values.items():
+        if not _plain(name, 0):
+            told["body"] = ["A name has a character that can't be kept."]
+        elif not _plain(value, 0):
+            told[name] = ["It has a character that can't be kept, or is nested too deeply."]
+    return told
+
+
+def _plain(value: Any, depth: int) -> bool:
+    if isinstance(value, str):
+        return _storable(value)
+    if depth > _DEEPEST:
+        return False
+    if isinstance(value, dict):
+        return all(_plain(key, depth + 1) and _plain(each, depth + 1) for key, each in value.items())
+    if isinstance(value, list):
+        return all(_plain(each, depth + 1) for each in value)
+    return True
+
+
+def _storable(text: str) -> bool:
+    if "\0" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

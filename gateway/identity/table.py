@@ -1,0 +1,22 @@
+"""The table of all calls: each file of http/ once, in the order of the document."""
+
+from typing import Any
+
+from gateway.config.service import Service
+from gateway.identity import openapi
+from gateway.identity.http import jwks, logout, refresh, sessions, validate
+from gateway.identity.http import openapi as document_of
+from gateway.identity.web import Endpoint
+
+API = (refresh, validate, logout, sessions)
+
+
+def endpoints(settings: Service) -> tuple[list[Endpoint], list[Endpoint]]:
+    """Those under the prefix, and those under their own fixed paths."""
+    document: dict[str, Any] = {}
+    api = [endpoint for each in API for endpoint in each.ROUTES]
+    api.append(document_of.endpoint(document))
+    keys = jwks.ROUTES
+    mounted = [(settings.prefix, api)] + ([("", keys)] if "jwks" in settings.serve else [])
+    openapi.fill(document, settings, mounted)
+    return api, keys
