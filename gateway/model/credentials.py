@@ -24,16 +24,21 @@ JWT_STARTS = (
     "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiIsImtpZCI6InBzal9r",
 )
 
+LONGEST = 128  # bytes that are ever written in base62
+
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 _SHAPE = re.compile(r"ps[a-z]_[0-9A-Za-z]{20,200}")
-_IN_TEXT = re.compile(r"\b(ps[a-z]_)[0-9A-Za-z]{20,}|\beyJ[\w-]{10,}\.[\w-]+\.[\w-]*")
+# Wherever one begins: before it may stand anything, as in `token%3Dpsa_…`.
+_IN_TEXT = re.compile(r"(ps[a-z]_)[0-9A-Za-z]{20,}|eyJ[\w-]{10,}\.[\w-]+\.[\w-]*")
 
 
 def base62(data: bytes) -> str:
     """Always as long as any value of that many bytes needs, so there is one spelling for each value."""
+    if len(data) > LONGEST:
+        raise ValueError(f"at most {LONGEST} bytes")
     number, letters = int.from_bytes(data, "big"), []
-    for _ in range(_width(len(data))):
+    for _ in _WIDTHS[len(data)]:
         number, rest = divmod(number, 62)
         letters.append(_ALPHABET[rest])
     return "".join(reversed(letters))
@@ -41,7 +46,7 @@ def base62(data: bytes) -> str:
 
 def unbase62(text: str, size: int) -> bytes | None:
     """The bytes; None for what `base62` would not have written."""
-    if len(text) != _width(size):
+    if size > LONGEST or len(text) != len(_WIDTHS[size]):
         return None
     number = 0
     for letter in text:
@@ -74,7 +79,7 @@ def opened(token: str, prefix: str) -> bytes | None:
 
 def plausible(token: str) -> bool:
     """Whether its checksum holds, for a token of one of our kinds."""
-    return opened(token, token[:4]) is not None
+    return token[:4] in KINDS and opened(token, token[:4]) is not None
 
 
 def new(prefix: str) -> str:
@@ -105,10 +110,6 @@ def _crc(prefix: str, payload: bytes) -> bytes:
     return zlib.crc32(prefix.encode() + payload).to_bytes(4, "big")
 
 
-def _width(size: int) -> int:
-    return len(_WIDTHS[size]) if size < len(_WIDTHS) else 0
-
-
 def _digits(number: int) -> str:
     letters = ""
     while number:
@@ -117,5 +118,5 @@ def _digits(number: int) -> str:
     return letters
 
 
-_WIDTHS = tuple(_digits((1 << (8 * size)) - 1) for size in range(129))
+_WIDTHS = tuple(_digits((1 << (8 * size)) - 1) for size in range(LONGEST + 1))
 _SIZES = {len(digits): size for size, digits in enumerate(_WIDTHS)}
