@@ -19,7 +19,7 @@ from gateway.config.snapshot import Listen, Snapshot
 from gateway.model.metrics import Sample
 from gateway.service_log import ServiceLog
 from gateway.sockets import open_one
-from gateway.status import Result, Status
+from gateway.status import Node, Result, Status
 
 PLACES = 16  # connections served at the same time
 READ_WITHIN = 5.0  # seconds for one read or write
@@ -43,6 +43,8 @@ class Desk(Protocol):
     def reload(self, timeout: float) -> Result: ...
 
     def snapshot(self) -> Snapshot: ...
+
+    def node(self) -> Node: ...
 
 
 class Admin:
@@ -75,6 +77,7 @@ class App:
             ("GET", "/ready"): self._ready,
             ("GET", "/health"): self._health,
             ("GET", "/metrics"): self._metrics,
+            ("GET", "/cluster/status"): self._cluster,
             ("GET", "/routes"): lambda: _json(200, admin_pages.routes(desk.snapshot())),
             ("GET", "/config"): lambda: _json(200, admin_pages.configuration(desk.snapshot())),
             ("POST", "/reload"): self._reload,
@@ -121,6 +124,10 @@ class App:
         samples = self._desk.collect(COLLECT_WITHIN)
         report = admin_pages.health(self._desk.status, samples)
         return _json(503 if report["status"] == "unavailable" else 200, report)
+
+    def _cluster(self) -> Page:
+        samples = self._desk.collect(COLLECT_WITHIN)
+        return _json(200, admin_pages.cluster(self._desk.status, samples, self._desk.node()))
 
     def _metrics(self) -> Page:
         samples = self._desk.collect(COLLECT_WITHIN)

@@ -3,16 +3,18 @@
 import math
 import re
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 
 from gateway.config.snapshot import Route, Snapshot
-from gateway.model.metrics import Sample
-from gateway.status import Status
+from gateway.model.metrics import IDENTITY_METRICS, Sample
+from gateway.status import Node, Status
 
 HIDDEN = "(hidden)"
 _SECRET = re.compile(r"secret|passw|token|credential|authorization|cookie|api[-_]?key|private", re.IGNORECASE)
+_SPREAD = IDENTITY_METRICS["revocation_propagation_seconds"].buckets
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -28,6 +30,7 @@ def health(status: Status, samples: Iterable[Sample]) -> dict[str, Any]:
         status.reload.loaded
         and all(worker.state == "ready" for worker in status.workers)
         and all(upstream["healthy"] for upstream in upstreams)
+        and (status.identity is None or (status.linked and status.identity.state == "ready"))
     )
     config = {
         "hash": status.config,
@@ -45,9 +48,47 @@ def health(status: Status, samples: Iterable[Sample]) -> dict[str, Any]:
         "parts": {
             "config": config,
             "workers": [msgspec.to_builtins(worker) for worker in status.workers],
+            "identity": msgspec.to_builtins(status.identity),
             "upstreams": upstreams,
         },
     }
+
+
+def cluster(status: Status, samples: list[Sample], node: Node) -> dict[str, Any]:
+    """Every node (this one is alone so far), its edges with their links, and how fast revocations travel."""
+    spread = [sample for sample in samples if sample.name == "revocation_propagation_seconds"]
+    counts = [sum(each) for each in zip(*(sample.counts for sample in spread), strict=False)]
+    edges = [
+        {"edge": worker.worker, "pid": worker.pid, "state": worker.state, "link": worker.link}
+        for worker in status.workers
+    ]
+    alone = {
+        **msgspec.to_builtins(node),
+        "phase": status.phase,
+        "identity": msgspec.to_builtins(status.identity),
+        "edges": edges,
+        "identities_cached": _sum_of(samples, "identities_cached"),
+        "links_up": _sum_of(samples, "link_up"),
+    }
+    propagation = {
+        "revocations": sum(counts),
+        "p50_ms": _quantile(counts, 0.5),
+        "p99_ms": _quantile(counts, 0.99),
+    }
+    return {"nodes": [alone], "propagation": propagation}
+
+
+def _sum_of(samples: Iterable[Sample], name: str) -> int:
+    return int(sum(sample.value for sample in samples if sample.name == name))
+
+
+def _quantile(counts: list[int], share: float) -> float | None:
+    """The upper end of the bucket in which it lies, in ms; None without any, or beyond the last bucket."""
+    wanted = share * sum(counts)
+    for bound, reached in zip(_SPREAD, accumulate(counts), strict=False):
+        if wanted and reached >= wanted:
+            return round(bound * 1000, 3)
+    return None
 
 
 def routes(snapshot: Snapshot) -> list[dict[str, Any]]:

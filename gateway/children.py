@@ -1,11 +1,13 @@
 """Child processes: how they are started, spoken with over a control socket, reaped and started again."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -13,7 +15,7 @@ import gateway
 from gateway.link import frames
 from gateway.loop import Loop
 
-# What a worker needs of the environment. Everything else may be a secret, and stays with the supervisor.
+# What our processes need of the environment. Everything else may be a secret, and stays with the supervisor.
 _PASSED = frozenset(
     {
         "PATH", "LANG", "LANGUAGE", "TZ", "TZDIR", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
@@ -23,6 +25,7 @@ _PASSED = frozenset(
     }
 )  # fmt: skip
 
+# In the identity service a hash takes 19 MiB, which go back when they are mapped by themselves. In workers
 # uvloop reserves 256 KiB for each TLS connection and uses little of it. Once such a buffer was freed, glibc
 # would take the next ones from the heap, where they are dirty: twice the memory of an idle connection. With
 # fixed thresholds each is mapped by itself, and the heap's end is not given back after each large read.
@@ -30,7 +33,7 @@ _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(256 * 1024), "MALLOC_TRIM_THRESHOLD_": 
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The few variables that a worker is given."""
+    """The few variables that a worker, or the identity service, is given."""
     kept = {name: value for name, value in environment.items() if name in _PASSED or name.startswith("LC_")}
     return with_our_packages(kept | _MALLOC)
 
@@ -188,12 +191,13 @@ class Captured:
         loop: Loop,
         children: Children,
         argv: Sequence[str],
+        environment: Mapping[str, str],
         timeout: float,
         on_done: Callable[[int, bytes, bytes], None],
     ) -> None:
         self._loop, self._on_done = loop, on_done
         self._code: int | None = None
-        self._process = children.start(argv, with_our_packages(os.environ), self._exited, captured=True)
+        self._process = children.start(argv, environment, self._exited, captured=True)
         self._timer = loop.after(timeout, self._process.kill)
         self._parts: dict[int, tuple[IO[bytes], bytearray]] = {}
         for pipe in (self._process.stdout, self._process.stderr):
@@ -276,3 +280,11 @@ def _text(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+def raise_file_limit() -> None:
+    """Each connection takes a descriptor; the usual soft limit of 1024 is soon reached."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):  # macOS names a limit that it does not grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

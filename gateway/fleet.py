@@ -32,6 +32,7 @@ class Worker:
         self.error = ""  # what it said before it ended
         self.asked: float | None = None  # when the counters were asked for, and not answered yet
         self.latency = 0.0
+        self.link = False  # to the identity service: as it says itself
         self.backoff = Backoff()
         self.control: Control | None = None
         self.timer: Timer | None = None
@@ -74,6 +75,7 @@ class Fleet:
         self._loop, self._children, self._log = loop, children, log
         self._listeners, self._argv, self._environment = listeners, tuple(argv), environment
         self.snapshot = snapshot  # the latest good one
+        self.identity: dict[str, str] = {}  # where workers find the identity service; empty: nowhere
         self.totals = Totals()
         self.on_change: Callback = lambda: None
         self.on_hopeless: Callable[[str], None] = lambda error: None
@@ -94,9 +96,14 @@ class Fleet:
 
     def states(self) -> tuple[WorkerState, ...]:
         return tuple(
-            WorkerState(w.index, w.pid, w.state, w.restarts, round(w.latency * 1000, 3))
+            WorkerState(w.index, w.pid, w.state, w.restarts, round(w.latency * 1000, 3), w.link)
             for w in self._workers
         )
+
+    def linked(self) -> bool:
+        """Whether every worker that is ready has its link to the identity service."""
+        links = [worker.link for worker in self._workers if worker.state == "ready"]
+        return bool(links) and all(links)
 
     def ready(self) -> int:
         return sum(worker.state == "ready" for worker in self._workers)
@@ -120,10 +127,11 @@ class Fleet:
             control.theirs.close()
         worker.control, worker.pid, worker.kill = control, process.pid, process.kill
         worker.born, worker.state, worker.error, worker.asked = self._loop.clock(), "starting", "", None
-        worker.version = self._version
+        worker.version, worker.link = self._version, False
         worker.set_timer(self._loop.after(START_WITHIN, lambda: self._overdue(worker)))
         given = [{"fd": each.sock.fileno(), "role": each.role} for each in listeners]
-        control.send({"t": "start", "worker": worker.index, "snapshot": self.snapshot, "listeners": given})
+        start: Message = {"t": "start", "worker": worker.index, "snapshot": self.snapshot, "listeners": given}
+        control.send(start | ({"identity": self.identity} if self.identity else {}))
         if self._leaving:
             control.send({"t": "draining"})
         self.on_change()
@@ -144,6 +152,7 @@ class Fleet:
         worker.set_timer(None)
         lived = self._loop.clock() - worker.born
         worker.control, worker.kill, worker.pid, worker.state = None, None, 0, "ended"
+        worker.link = False
         self.totals.bury(worker.life)
         self._answered(worker)
         if self._roll is not None and self._roll.asked is worker:
@@ -177,6 +186,9 @@ class Fleet:
             self._reloaded(worker, message.get("id"), str(message.get("error") or ""))
         elif kind == "failed":
             self._failed(worker, str(message.get("error") or "no reason given"))
+        elif kind == "link":
+            worker.link = bool(message.get("up"))
+            self.on_change()
         elif kind == "drained":
             worker.state = "draining"
 

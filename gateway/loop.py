@@ -28,6 +28,18 @@ class Timer:
         self.callback = None
 
 
+class Both:
+    """Calls back when two things are done."""
+
+    def __init__(self, done: Callback) -> None:
+        self._done, self._left = done, 2
+
+    def one(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._done()
+
+
 class Loop:
     """Runs callbacks in one thread until `stop`. Only `call` may be used by other threads."""
 

@@ -1,4 +1,4 @@
-"""The page /metrics: the workers' sums and the supervisor's own figures, rendered by prometheus-client."""
+"""The page /metrics: the sums of our processes, the supervisor's own figures; made by prometheus-client."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric as Family
 
 from gateway import __version__
-from gateway.model.metrics import EDGE_METRICS, Metric, Sample
+from gateway.model.metrics import EDGE_METRICS, IDENTITY_METRICS, Metric, Sample
 from gateway.status import Status
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -25,12 +25,13 @@ class Page:
         return []
 
     def collect(self) -> Iterator[Family]:
-        by_name: dict[str, list[Sample]] = {name: [] for name in EDGE_METRICS}
+        metrics = EDGE_METRICS | (IDENTITY_METRICS if self._status.identity is not None else {})
+        by_name: dict[str, list[Sample]] = {name: [] for name in metrics}
         for sample in self._samples:
             if sample.name in by_name:
                 by_name[sample.name].append(sample)
         for name, samples in by_name.items():
-            yield _family(PREFIX + name, EDGE_METRICS[name], samples)
+            yield _family(PREFIX + name, metrics[name], samples)
         yield from self._own()
 
     def _own(self) -> Iterator[Family]:
@@ -44,6 +45,9 @@ class Page:
         yield build
         restarts = float(sum(worker.restarts for worker in status.workers))
         yield CounterMetricFamily(f"{PREFIX}worker_restarts", "Workers started again.", restarts)
+        if status.identity is not None:
+            again = "Identity processes started again."
+            yield CounterMetricFamily(f"{PREFIX}identity_restarts", again, float(status.identity.restarts))
         ready = float(sum(worker.state == "ready" for worker in status.workers))
         yield GaugeMetricFamily(f"{PREFIX}workers_ready", "Workers that accept connections.", ready)
 

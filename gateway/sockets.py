@@ -2,9 +2,11 @@
 
 import errno
 import os
+import shutil
 import socket
 import stat
 import struct
+import tempfile
 from array import array
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,6 +18,7 @@ from gateway.config.snapshot import Listen
 
 BACKLOG = 4096
 UNIX_MODE = 0o660
+LONGEST_FOLDER = 70  # bytes of a path, so that a socket's name still fits
 
 _SO_ATTACH_FILTER = 26
 # Classic BPF over the TCP header: load the flags, keep SYN and ACK of them, drop a SYN alone, pass the rest.
@@ -119,6 +122,32 @@ class Listeners:
         for own in self._of:
             own.append(Listener(sock, role))
         self.addresses.append(str(listen))
+
+
+class PrivateSockets:
+    """Listening Unix sockets of one of our processes for the others, in a folder of this user alone."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._folder = tempfile.mkdtemp(prefix="postern-", dir=_short_folder())
+        self._socks: dict[str, socket.socket] = {}
+        for name in names:
+            self._socks[name], _ = open_unix(self._path(name))
+        self.paths = {name: self._path(name) for name in self._socks}
+        self.fds = {name: sock.fileno() for name, sock in self._socks.items()}
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._folder, name)
+
+    def close(self) -> None:
+        for sock in self._socks.values():
+            sock.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _short_folder() -> str:
+    """A socket's path has at most 108 bytes, and 104 on macOS."""
+    usual = tempfile.gettempdir()
+    return usual if len(os.fsencode(usual)) <= LONGEST_FOLDER else "/tmp"
 
 
 def open_one(listen: Listen, key: str) -> tuple[socket.socket, UnixPath | None]:

@@ -1,23 +1,30 @@
 """The supervisor: binds the sockets, runs the workers, reloads routes.yaml, drains; without asyncio."""
 
 import os
-import queue
-import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.children import Captured, Children, how_it_ended, worker_count, worker_environment
-from gateway.config.service import decode_compiled
-from gateway.config.snapshot import Drain, Listen, Snapshot, decode, encode
+from gateway.children import (
+    Captured,
+    Children,
+    how_it_ended,
+    raise_file_limit,
+    with_our_packages,
+    worker_count,
+    worker_environment,
+)
+from gateway.config.service import Compiled, decode_compiled
+from gateway.config.snapshot import Drain, Snapshot, decode, encode
+from gateway.desk import Desk
+from gateway.fixed import Fixed, changed_keys, fixed, with_fixed
 from gateway.fleet import Fleet
+from gateway.identity_process import IdentityProcess
 from gateway.loop import Loop, Timer
-from gateway.model.metrics import Sample
 from gateway.service_log import ServiceLog
 from gateway.sockets import CannotListen, Listeners
 from gateway.status import Result, Status
@@ -30,6 +37,7 @@ COMPILE_WITHIN = 30.0  # seconds
 LOOK_EVERY = 1.0  # at the files of the configuration
 LOOK_AGAIN = 0.25  # while they are changing
 HANDSHAKES = 0.2  # seconds for those that have begun to connect, after nobody new may
+PLAIN_COOKIE = "postern"  # its name where it can't be Secure
 LAST_MOMENT = 0.25  # workers are told to end so much before they would be killed
 
 
@@ -43,16 +51,7 @@ class Options(msgspec.Struct, frozen=True):
     on_ready: Callable[[], None] | None = None
     compiler: tuple[str, ...] = (sys.executable, "-m", "gateway.config.compile")
     worker: tuple[str, ...] = (sys.executable, "-m", "gateway.edge.worker")
-
-
-class Fixed(msgspec.Struct, frozen=True):
-    """What a reload can't change."""
-
-    listen: tuple[Listen, ...]
-    admin: Listen
-    workers: int
-    tls: bool  # on or off: certificates may change
-    redirect: Listen | None
+    identity: tuple[str, ...] = ()  # empty: none is run
 
 
 class Supervisor:
@@ -64,6 +63,7 @@ class Supervisor:
         self._watch = Watch([options.routes])
         self._interactive = os.isatty(0) and os.isatty(1)
         self._fleet: Fleet | None = None
+        self._identity: IdentityProcess | None = None  # where this role runs one
         self._listeners: Listeners | None = None
         self._admin: Admin | None = None
         self._fixed: Fixed | None = None
@@ -81,7 +81,7 @@ class Supervisor:
             signal.SIGCHLD: self._children.reap,
         }.items():
             self._loop.on_signal(number, callback)
-        _raise_file_limit()
+        raise_file_limit()
         try:
             self._compile(self._first)
             # While the child compiles there is time to import this.
@@ -94,41 +94,17 @@ class Supervisor:
                 self._admin.stop()
             if self._listeners is not None:
                 self._listeners.close()
+            if self._identity is not None:
+                self._identity.close()
             self._loop.close()
-
-    # For the admin listener: from any thread
-
-    def collect(self, timeout: float) -> list[Sample]:
-        """The counters of all workers, as fresh as they answer within the time."""
-        fleet = self._fleet
-        if fleet is None:
-            return []
-        answer: queue.SimpleQueue[list[Sample]] = queue.SimpleQueue()
-        self._loop.call(lambda: fleet.collect(timeout, lambda: answer.put(fleet.sums())))
-        try:
-            return answer.get(timeout=timeout + 1)
-        except queue.Empty:
-            return []
-
-    def reload(self, timeout: float) -> Result:
-        answer: queue.SimpleQueue[Result] = queue.SimpleQueue()
-        self._loop.call(lambda: self._reload("asked over the admin listener", answer.put))
-        try:
-            return answer.get(timeout=timeout)
-        except queue.Empty:
-            return Result(False, self.status.config, ("it takes too long; see the service log",))
-
-    def snapshot(self) -> Snapshot:
-        assert self._fleet is not None
-        return decode(self._fleet.snapshot)
 
     # Start
 
-    def _compile(self, then: Callable[[Snapshot | None, tuple[str, ...]], None]) -> None:
+    def _compile(self, then: Callable[[Compiled | None, tuple[str, ...]], None]) -> None:
         def done(code: int, out: bytes, err: bytes) -> None:
             if code == 0:
                 try:
-                    then(decode(decode_compiled(out).snapshot), ())
+                    then(decode_compiled(out), ())
                 except msgspec.DecodeError as error:
                     then(None, (f"the compiled configuration can't be read: {error}",))
                 return
@@ -137,59 +113,98 @@ class Supervisor:
 
         self._watch.seen()
         argv = [*self._options.compiler, self._options.routes, "--role", self._options.role]
-        Captured(self._loop, self._children, argv, COMPILE_WITHIN, done)
+        environment = with_our_packages({**os.environ, "POSTERN_DATA": self._options.data})
+        Captured(self._loop, self._children, argv, environment, COMPILE_WITHIN, done)
 
-    def _first(self, snapshot: Snapshot | None, faults: tuple[str, ...]) -> None:
-        if snapshot is None:
+    def _first(self, compiled: Compiled | None, faults: tuple[str, ...]) -> None:
+        if compiled is None:
             self._log.error(f"{self._options.routes} has faults; the gateway can't start", faults=faults)
             self._loop.stop(1)
             return
         try:
-            self._open(snapshot)
+            self._open(decode(compiled.snapshot), compiled.service)
         except CannotListen as error:
             self._log.error(str(error))
             self._loop.stop(1)
 
-    def _open(self, snapshot: Snapshot) -> None:
+    def _open(self, snapshot: Snapshot, service: bytes) -> None:
         from gateway.admin import Admin
 
-        self._fixed = _fixed(snapshot, self._options)
+        self._fixed = fixed(snapshot, self._options.workers)
         size = worker_count(self._fixed.workers)
         self._listeners = listeners = Listeners(size)
         listeners.open(snapshot.listen, "public", "listen")
         if self._fixed.redirect is not None:
             listeners.open([self._fixed.redirect], "redirect", "tls.redirect_http")
-        self._admin = Admin(self, snapshot.admin, self._options.data, self._log)
         environment = worker_environment(os.environ)
         self._fleet = fleet = Fleet(
             self._loop, self._children, self._log, listeners, self._options.worker, environment, size,
             encode(snapshot),
         )  # fmt: skip
         fleet.on_change, fleet.on_hopeless, fleet.on_drained = self._changed, self._hopeless, self._drained
+        if service and self._options.identity:
+            self._identity = self._make_identity(fleet, environment, service)
+        desk = Desk(
+            self._loop, fleet, self._identity, lambda: self.status, self._reload, self._options.role,
+            listeners.addresses[0],
+        )  # fmt: skip
+        self._admin = Admin(desk, snapshot.admin, self._options.data, self._log)
         self._took(snapshot, Result(True, snapshot.hash))
         self._log.info(
             "listening", on=listeners.addresses, admin=self._admin.address, workers=size, pid=os.getpid()
         )
+        if self._identity is not None:
+            self._identity.start()
+            self._log_cookie(snapshot)
         fleet.start()
         self._admin.start()
         self._loop.after(LOOK_EVERY, self._look)
+
+    def _make_identity(self, fleet: Fleet, environment: Mapping[str, str], service: bytes) -> IdentityProcess:
+        made = IdentityProcess(
+            self._loop, self._children, self._log, self._options.identity, environment, fleet.totals, service
+        )
+        fleet.identity = made.paths
+        made.on_change, made.on_drained = self._changed, self._all_drained
+        made.on_hopeless = self._no_identity
+        return made
+
+    def _log_cookie(self, snapshot: Snapshot) -> None:
+        if PLAIN_COOKIE in snapshot.identity.cookie_names:
+            url = snapshot.identity.base_url
+            self._log.info(
+                f"{url or 'the public address'} is plain http, so the session cookie is `{PLAIN_COOKIE}`,"
+                " without Secure. For more than trying it on one machine, set BASE_URL to the https address"
+            )
 
     def _took(self, snapshot: Snapshot, result: Result) -> None:
         """This snapshot is in force now."""
         self._log.config = snapshot.hash
         self._drain = snapshot.drain
         self._watch.follow(watched(snapshot) | {self._options.routes})
-        self._set_status(config=snapshot.hash, loaded_at=time.time(), reload=result)
+        stale = snapshot.identity.serve_stale
+        self._set_status(config=snapshot.hash, loaded_at=time.time(), reload=result, serve_stale=stale)
 
     def _hopeless(self, error: str) -> None:
         self._log.error("no worker can start; the gateway ends", error=error)
         self._loop.stop(1)
 
+    def _no_identity(self, error: str) -> None:
+        self._log.error("the identity service can't start; the gateway ends", error=error.splitlines())
+        self._loop.stop(1)
+
     def _changed(self) -> None:
         assert self._fleet is not None
-        running = self.status.phase == "starting" and self._fleet.ready() > 0
-        self._set_status(workers=self._fleet.states(), phase="running" if running else self.status.phase)
-        if running:
+        fleet, identity, before = self._fleet, self._identity, self.status
+        linked = identity is not None and fleet.linked()
+        self._set_status(
+            workers=fleet.states(),
+            identity=identity.state() if identity is not None else None,
+            linked=linked,
+            linked_until=time.monotonic() if linked or before.linked else before.linked_until,
+        )
+        if before.phase == "starting" and fleet.ready() > 0 and (identity is None or linked):
+            self._set_status(phase="running")
             self._log.info("ready")
             if self._options.on_ready is not None:
                 self._options.on_ready()
@@ -222,24 +237,41 @@ class Supervisor:
         self._reloading = [answer]
         self._compile(self._compiled)
 
-    def _compiled(self, snapshot: Snapshot | None, faults: tuple[str, ...]) -> None:
-        fleet, fixed = self._fleet, self._fixed
-        assert fleet is not None and fixed is not None
-        if snapshot is None:
-            self._reloaded(Result(False, self.status.config, faults))
+    def _compiled(self, compiled: Compiled | None, faults: tuple[str, ...]) -> None:
+        """The identity service first, then the workers; if one of them refuses it, all keep the old one."""
+        fleet, identity, before = self._fleet, self._identity, self._fixed
+        assert fleet is not None and before is not None
+        if compiled is None:
+            self._refuse(faults)
             return
-        changed = _changed_keys(fixed, _fixed(snapshot, self._options))
-        kept = _with_fixed(snapshot, self.snapshot())
+        snapshot = decode(compiled.snapshot)
+        changed = changed_keys(before, fixed(snapshot, self._options.workers))
+        kept = with_fixed(snapshot, decode(fleet.snapshot))
+        old = identity.service if identity is not None else b""
 
-        def done(error: str) -> None:
+        def workers_done(error: str) -> None:
+            if error and identity is not None:
+                identity.reload(old, lambda again: self._refuse((error, again) if again else (error,)))
+            elif error:
+                self._refuse((error,))
+            else:
+                result = Result(True, kept.hash, needs_restart=changed)
+                self._took(kept, result)
+                self._reloaded(result)
+
+        def identity_done(error: str) -> None:
             if error:
-                self._reloaded(Result(False, self.status.config, (error,)))
-                return
-            result = Result(True, kept.hash, needs_restart=changed)
-            self._took(kept, result)
-            self._reloaded(result)
+                self._refuse(tuple(error.splitlines()))
+            else:
+                fleet.reload(encode(kept), workers_done)
 
-        fleet.reload(encode(kept), done)
+        if identity is None:
+            identity_done("")
+        else:
+            identity.reload(compiled.service, identity_done)
+
+    def _refuse(self, faults: tuple[str, ...]) -> None:
+        self._reloaded(Result(False, self.status.config, faults))
 
     def _reloaded(self, result: Result) -> None:
         if result.loaded:
@@ -295,7 +327,16 @@ class Supervisor:
         self._fleet.drain(max(0.0, left - min(LAST_MOMENT, left / 10)))
 
     def _drained(self) -> None:
+        """Workers needed the identity service until now."""
         self._log.info("every worker has ended what it had begun")
+        if self._identity is None:
+            self._all_drained()
+            return
+        assert self._deadline is not None
+        left = self._deadline.when - self._loop.clock()
+        self._identity.drain(max(0.0, left - min(LAST_MOMENT, left / 10)))
+
+    def _all_drained(self) -> None:
         self._loop.stop(0)
 
     def _overdue(self) -> None:
@@ -319,31 +360,3 @@ def run(options: Options) -> int:
 def _tell(answers: list[Callable[[Result], None]], result: Result) -> None:
     for answer in answers:
         answer(result)
-
-
-def _fixed(snapshot: Snapshot, options: Options) -> Fixed:
-    redirect = snapshot.tls.redirect_http if snapshot.tls else None
-    workers = options.workers or snapshot.workers
-    return Fixed(snapshot.listen, snapshot.admin, workers, snapshot.tls is not None, redirect)
-
-
-def _changed_keys(old: Fixed, new: Fixed) -> tuple[str, ...]:
-    names = {"redirect": "tls.redirect_http"}
-    fields = [field for field in Fixed.__struct_fields__ if getattr(old, field) != getattr(new, field)]
-    return tuple(names.get(field, field) for field in fields)
-
-
-def _with_fixed(new: Snapshot, old: Snapshot) -> Snapshot:
-    """The new configuration with the old one's values of what a reload can't change."""
-    tls = new.tls and old.tls and msgspec.structs.replace(new.tls, redirect_http=old.tls.redirect_http)
-    return msgspec.structs.replace(
-        new, listen=old.listen, admin=old.admin, workers=old.workers, tls=tls or old.tls
-    )
-
-
-def _raise_file_limit() -> None:
-    """Each connection takes a descriptor; the usual soft limit of 1024 is soon reached."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(OSError, ValueError):  # macOS names a limit that it does not grant
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""Adds up what the workers counted, and remembers what dead workers had counted: sums never go backwards."""
+"""Adds up what our processes counted, the dead ones too: sums never go backwards."""
 
 from collections.abc import Iterable
 from itertools import zip_longest
@@ -6,21 +6,21 @@ from typing import Any
 
 import msgspec
 
-from gateway.model.metrics import EDGE_METRICS, Sample
+from gateway.model.metrics import EDGE_METRICS, IDENTITY_METRICS, Sample
 
 Key = tuple[str, tuple[str, ...]]
 BY_MINIMUM = frozenset({"upstream_healthy"})  # healthy only where every worker says so
 
 
 class Totals:
-    """The last samples of each living worker, and one sum of all that are gone."""
+    """The last samples of each living process, and one sum of all that are gone."""
 
     def __init__(self) -> None:
         self._living: dict[int, list[Sample]] = {}
         self._gone: dict[Key, Sample] = {}
 
     def remember(self, process: int, samples: list[Any]) -> None:
-        """What a worker process answered; msgspec.ValidationError when these are no samples."""
+        """What a process answered; msgspec.ValidationError when these are no samples."""
         self._living[process] = msgspec.convert(samples, list[Sample])
 
     def bury(self, process: int) -> None:
@@ -36,7 +36,7 @@ class Totals:
 
 
 def _kind(name: str) -> str:
-    metric = EDGE_METRICS.get(name)
+    metric = EDGE_METRICS.get(name) or IDENTITY_METRICS.get(name)
     return metric.kind if metric else ""
 
 

@@ -1,4 +1,4 @@
-"""Runs the real supervisor with stand-ins: a compiler that reads a JSON snapshot, and stand_in_worker."""
+"""Runs the real supervisor with stand-ins: a compiler of JSON snapshots, worker, identity service."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,8 @@ def compile_file(path: str) -> int:
         return 1
     files = (*snapshot.files, path)
     made = encode(msgspec.structs.replace(snapshot, files=files))
-    sys.stdout.buffer.write(service.encode(service.Compiled(made)))
+    word = msgspec.json.decode(Path(path).read_bytes()).get("service_of_identity", "")
+    sys.stdout.buffer.write(service.encode(service.Compiled(made, word.encode())))
     return 0
 
 
@@ -33,5 +34,6 @@ if __name__ == "__main__":
         data=sys.argv[2],
         compiler=(python, str(HERE), "compile"),
         worker=(python, str(HERE.with_name("stand_in_worker.py"))),
+        identity=(python, str(HERE.with_name("stand_in_identity.py"))),
     )
     sys.exit(run(options))

@@ -25,6 +25,8 @@ class StandIn:
         self.snapshot = snapshots.Snapshot(hash="none")
         self.place = -1
         self.held: list[socket.socket] = []
+        self.identity: dict[str, str] = {}
+        self.link: socket.socket | None = None
 
     def say(self, **message: Any) -> None:
         self.control.setblocking(True)
@@ -50,6 +52,23 @@ class StandIn:
             self.listeners.append(sock)
             self.selector.register(sock, selectors.EVENT_READ, self.on_accept)
         self.say(t="ready")
+        self.identity = message.get("identity", {})
+
+    def look_for_identity(self) -> None:
+        """The link is up when the other side has said a word."""
+        if self.identity and self.link is None:
+            link = socket.socket(socket.AF_UNIX)
+            link.connect(self.identity["link"])  # somebody always listens there, or will
+            self.link = link
+            self.selector.register(link, selectors.EVENT_READ, self.on_link)
+
+    def on_link(self, link: socket.socket) -> None:
+        up = bool(link.recv(100))
+        self.say(t="link", up=up)
+        if not up:
+            self.selector.unregister(link)
+            link.close()
+            self.link = None
 
     def on_reload(self, message: frames.Message) -> None:
         new = snapshots.decode(message["snapshot"])
@@ -93,6 +112,12 @@ class StandIn:
             os._exit(3)
         if asked == "hold":
             self.held.append(client)
+        if asked == "identity":
+            with socket.socket(socket.AF_UNIX) as question:
+                question.connect(self.identity["http"])
+                client.sendall(question.recv(10_000))
+            client.close()
+            return
         if asked == "environment":
             client.sendall("\n".join(os.environ).encode())
             client.close()
@@ -104,6 +129,7 @@ class StandIn:
 
     def run(self) -> None:
         while True:
+            self.look_for_identity()
             for key, _ in self.selector.select():
                 with suppress(BlockingIOError):
                     key.data(key.fileobj)
