@@ -17,6 +17,7 @@ RESERVED = ("public", "protected")  # of meta: nobody reaches the protected map 
 _USERNAME = re.compile(r"[A-Za-z0-9._-]{3,20}")
 _LOCAL_ASCII = frozenset("!#$%&'*+-/=?^_`{|}~.")  # RFC 5321's dot-atom, besides letters and digits
 _WORDS = frozenset(("Ll", "Lu", "Lo", "Lm", "Mn", "Mc", "Nd"))  # RFC 5892 section 2.1
+_NO_DOMAIN = "After the @ of an e-mail address, write a domain, such as example.com."
 _LDH = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
@@ -47,30 +48,35 @@ def username_key(text: str) -> str:
 def email(text: str) -> Email:
     """The address and its key, or BadName.
 
-    Two mailboxes never get one key. Comparing by compatibility (NFKC) or by full case folding alone would
-    give them one: the ligature ﬁ and fi, the Kelvin sign and k, ß and ss. So characters that NFKC changes are
-    refused, and case is taken away letter by letter.
+    What was typed is read by NFKC, so a full-width letter or the Kelvin sign is the plain letter, and only
+    that plain address is kept and ever written to: the mailbox of a look-alike gets nothing. Addresses that
+    stay different have different keys: case is taken away letter by letter, since full case folding would
+    make one of ß and ss.
     """
-    text = text.strip(" ")
-    local, at, domain = text.rpartition("@")
+    local, at, host = unicodedata.normalize("NFKC", text.strip()).rpartition("@")
     if not at or not local:
         raise BadName("Write an e-mail address, such as name@example.com.")
-    local, host = _local(local), _domain(domain)
+    local, host = _local(local), domain(host)
     address = f"{local}@{host}"
     if len(local.encode()) > _LONGEST_LOCAL or len(address.encode()) > LONGEST_EMAIL:
         raise BadName("This e-mail address is too long.")
     return Email(address, f"{_lower(local)}@{host}")
 
 
-def domain(text: str) -> str:
-    """A domain in the form that addresses here have; BadName for what is none."""
-    return _domain(text)
+def identifier(text: str) -> str:
+    """The key of an address or a user name as somebody types it to sign in; nothing tells what is none."""
+    if "@" not in text:
+        return username_key(text)
+    try:
+        return email(text).key
+    except BadName:
+        return text
 
 
 def allowed_domain(address: Email, domains: Iterable[str]) -> bool:
     """Whether the address is of one of these domains, exactly; of any when none is given."""
     listed = list(domains)
-    return not listed or address.address.rpartition("@")[2] in {_domain(each) for each in listed}
+    return not listed or address.address.rpartition("@")[2] in {domain(each) for each in listed}
 
 
 def person(text: str) -> str:
@@ -111,8 +117,7 @@ def _storable(value: Any, depth: int) -> None:
     if depth > _META_DEPTH:
         raise BadName(f"Nest at most {_META_DEPTH} levels.")
     if isinstance(value, str):
-        # PostgreSQL keeps no NUL in text, and half a surrogate can't be written at all.
-        if "\0" in value or any(unicodedata.category(letter) == "Cs" for letter in value):
+        if not _storable_text(value):
             raise BadName("Use characters that can be written as text.")
     elif isinstance(value, Mapping):
         for key, each in value.items():
@@ -127,32 +132,33 @@ def _storable(value: Any, depth: int) -> None:
         raise BadName("Use numbers of at most 64 bits.")
 
 
+def _storable_text(text: str) -> bool:
+    """PostgreSQL keeps no NUL in text, and half a surrogate can't be written at all."""
+    return "\0" not in text and not any(unicodedata.category(letter) == "Cs" for letter in text)
+
+
 def _local(text: str) -> str:
-    local = unicodedata.normalize("NFC", text)
     for letter in text:
         plain = letter.isascii() and (letter.isalnum() or letter in _LOCAL_ASCII)
-        if not plain and not (not letter.isascii() and _is_word(letter)):
-            raise BadName(
-                "Before the @ of an e-mail address, use plain letters, digits, and marks such as . _ - +"
-            )
-    if local.startswith(".") or local.endswith(".") or ".." in local:
+        if not plain and (letter.isascii() or not _is_word(letter)):
+            raise BadName("Before the @ of an e-mail address, use letters, digits, and marks such as . _ - +")
+    if text.startswith(".") or text.endswith(".") or ".." in text:
         raise BadName("In an e-mail address dots stand between letters.")
-    return local
+    return text
 
 
-def _domain(text: str) -> str:
-    """In ASCII by IDNA 2008's rules for what a label may hold (RFC 5891, 5892).
+def domain(text: str) -> str:
+    """A domain in ASCII, by IDNA 2008's rules for what a label may hold (RFC 5891, 5892), or BadName.
 
     The standard library's own `idna` codec is IDNA 2003, which makes one domain of straße.de and strasse.de;
     today they have different owners.
     """
-    labels = text.lower().split(".") if text.isascii() else [_lower(label) for label in text.split(".")]
+    labels = [_label(_lower(label)) for label in unicodedata.normalize("NFKC", text).split(".")]
     if len(labels) < 2:
         raise BadName("After the @ of an e-mail address, write a whole domain, such as example.com.")
-    ascii_labels = [_label(unicodedata.normalize("NFC", label)) for label in labels]
-    if ascii_labels[-1].isdigit():
+    if labels[-1].isdigit():
         raise BadName("After the @ of an e-mail address, write a domain, not a number.")
-    return ".".join(ascii_labels)
+    return ".".join(labels)
 
 
 def _label(label: str) -> str:
@@ -160,21 +166,17 @@ def _label(label: str) -> str:
     if label.startswith("xn--"):
         label = _from_punycode(label[4:])
     elif label[2:4] == "--":
-        raise BadName("This is not a domain's name.")
-    if not label.isascii():
-        words = all(letter in "-0123456789" or letter.isalpha() or _is_word(letter) for letter in label)
-        if not words or any(not letter.isascii() and not _is_word(letter) for letter in label):
-            raise BadName("This is not a domain's name.")
-        if unicodedata.category(label[0]) in ("Mn", "Mc") or "-" in (label[0], label[-1]):
-            raise BadName("This is not a domain's name.")
-        encoded = "xn--" + label.encode("punycode").decode()
-    else:
+        raise BadName(_NO_DOMAIN)
+    if label.isascii():
         encoded = label
-        if not _LDH.fullmatch(label):
-            raise BadName("This is not a domain's name.")
-    # One spelling each: an encoded label must be what we would have written, in lower case and composed.
-    if len(encoded) > _LONGEST_LABEL or (written.startswith("xn--") and encoded != written):
-        raise BadName("This is not a domain's name.")
+        good = _LDH.fullmatch(label) is not None
+    else:
+        encoded = "xn--" + label.encode("punycode").decode() if _storable_text(label) else ""
+        words = all(letter in "-0123456789" or _is_word(letter) for letter in label)
+        good = words and "-" not in (label[0], label[-1]) and unicodedata.category(label[0])[0] != "M"
+    # One spelling each: an encoded label must be what we would have written.
+    if not good or len(encoded) > _LONGEST_LABEL or (written.startswith("xn--") and encoded != written):
+        raise BadName(_NO_DOMAIN)
     return encoded
 
 
@@ -182,15 +184,15 @@ def _from_punycode(text: str) -> str:
     try:
         label = text.encode("ascii").decode("punycode")
     except (UnicodeError, ValueError, OverflowError):
-        raise BadName("This is not a domain's name.") from None
-    if label.isascii() or _lower(label) != label or unicodedata.normalize("NFC", label) != label:
-        raise BadName("This is not a domain's name.")
+        raise BadName(_NO_DOMAIN) from None
+    if label.isascii() or _lower(label) != label or unicodedata.normalize("NFKC", label) != label:
+        raise BadName(_NO_DOMAIN)
     return label
 
 
 def _is_word(letter: str) -> bool:
-    """A letter, digit or mark that stays itself under NFKC: no ligature, full-width form, Kelvin sign."""
-    return unicodedata.category(letter) in _WORDS and unicodedata.normalize("NFKC", letter) == letter
+    """RFC 5892 section 2.1: a letter, digit or mark; in domains not in upper case, which is gone by then."""
+    return unicodedata.category(letter) in _WORDS
 
 
 def _lower(text: str) -> str:
