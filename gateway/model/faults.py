@@ -89,6 +89,17 @@ REFRESH_TOKEN_REUSED = _client(
     "refresh_token_reused", 400, "An older refresh token was used again, so its session has ended",
     "Sign in again; if this was not you, somebody may have copied your tokens.",
 )  # fmt: skip
+EMAIL_TAKEN = _client(
+    "email_taken", 409, "This e-mail address has an account already", "Sign in, or use another address."
+)
+USERNAME_TAKEN = _client("username_taken", 409, "This user name is taken", "Choose another user name.")
+REGISTRATION_CLOSED = _client("registration_closed", 403, "Nobody can register here by themselves")
+PASSWORD_OFF = _client("password_off", 403, "Passwords are not used here", "Sign in another way.")
+INVALID_KEY = _client("invalid_key", 400, "The key is not, or no longer, valid", "Ask for a new one.")
+LAST_ADMIN = _client(
+    "last_admin", 409, "Nobody would be left to administer this", "Make another user an admin first."
+)
+SHIPPED_ROLE = _client("shipped_role", 409, "This role is part of the gateway", "Take it from users instead.")
 
 # The gateway's own side
 POLICY_CRASHED = Fault("policy_crashed", 500, "A policy of this route failed", "gateway")
@@ -97,6 +108,7 @@ IDENTITY_UNAVAILABLE = Fault("identity_unavailable", 503, "Sign-in can't be chec
 STORE_UNAVAILABLE = Fault(
     "store_unavailable", 503, "The database can't be reached just now", "gateway", "Nothing was changed."
 )
+SIGN_IN_BUSY = Fault("sign_in_busy", 503, "Too many passwords are being checked just now", "gateway")
 TOO_MANY_CONNECTIONS = Fault("too_many_connections", 503, "The gateway is full", "gateway", closes=True)
 
 # The upstream
