@@ -1,9 +1,12 @@
-"""Fixtures for all tests: the standard world, started once per test process: a gateway takes a second."""
+"""Fixtures for all tests: the worlds, each started once per test process: a gateway takes a second."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.kit.identity import IdentityWorld, run_identity_gateway
+from tests.kit.people import Person, make_admin, register
+from tests.kit.postgres import Postgres, run_postgres
 from tests.kit.world import World, run_world
 
 
@@ -19,3 +22,42 @@ def world(shared_world: World) -> Iterator[World]:
     shared_world.upstream.clear()
     yield shared_world
     assert shared_world.upstream.violations == []
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite_house() -> Iterator[IdentityWorld]:
+    with run_identity_gateway() as house:
+        yield house
+
+
+@pytest.fixture(scope="session")
+def postgres_house(postgres_server: Postgres) -> Iterator[IdentityWorld]:
+    with run_identity_gateway(url=postgres_server.make_database()) as house:
+        yield house
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def house(request: pytest.FixtureRequest) -> Iterator[IdentityWorld]:
+    """The standard gateway with identity, two workers, over each database; its upstream's record is fresh."""
+    house: IdentityWorld = request.getfixturevalue(f"{request.param}_house")
+    house.upstream.clear()
+    yield house
+    assert house.upstream.violations == []
+
+
+@pytest.fixture
+def person(house: IdentityWorld) -> Person:
+    """Somebody new, just registered."""
+    return register(house)
+
+
+@pytest.fixture
+def admin(house: IdentityWorld) -> Person:
+    """Somebody with the role admin, who has signed in just now."""
+    return make_admin(house)

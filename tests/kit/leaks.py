@@ -9,8 +9,11 @@ from tests.kit.raw import Answer
 from tests.kit.tokens import SHAPE
 
 SHORTEST = 12  # letters of a secret that are looked for: its end, which no two share
-WORD = re.compile(r"[^\s\"'<>{}\[\](),;]{%d,}" % SHORTEST)
-SECRET_KEYS = re.compile(r"password|token|secret|^key$|^code$|invite")
+WORD = re.compile(rf"[^\s\"'<>{{}}\[\](),;]{{{SHORTEST},}}")
+SECRET_KEYS = frozenset({
+    "password", "new_password", "current_password", "access_token", "refresh_token", "token", "key", "invite",
+    "secret",
+})  # fmt: skip
 COOKIES = re.compile(r"(?:__Host-|__Secure-)?postern=([^;\s]+)")
 
 
@@ -57,7 +60,7 @@ class Ledger:
                 self._harvest(each, key)
         elif isinstance(value, str):
             self._found(key, value)
-            if SECRET_KEYS.search(key) and key != "token_type":
+            if key in SECRET_KEYS:
                 self.note(key, value)
 
     def leaks(self, where: str, text: str, *, shapes: bool = True) -> list[str]:

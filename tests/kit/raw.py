@@ -44,6 +44,12 @@ class Answer:
         problem: dict[str, Any] = json.loads(self.body)
         return problem
 
+    def json(self, status: int = 200) -> Any:
+        """The body of an answer that must have this status."""
+        assert self.status == status, self
+        assert self.value(b"content-type").partition(b";")[0] == b"application/json", self
+        return json.loads(self.body)
+
     @property
     def code(self) -> str:
         """The stable code of the gateway's own error."""
