@@ -1,0 +1,1 @@
+"""The link between edges and the identity service, over real Unix sockets."""

@@ -1,0 +1,333 @@
+"""The edge's end: leases, pings, pushes and answers, also over a link that delays or loses (T41)."""
+
+import asyncio
+from collections.abc import Awaitable
+from functools import partial
+
+import pytest
+
+from gateway.link import client, frames
+from gateway.link.client import LEASE, LinkDown, Push, now
+from tests.link.house import Clock, Edge, House, Relay, until
+
+
+def reconnected(edge: Edge, epoch: int) -> bool:
+    return edge.link.up and edge.link.epoch == epoch
+
+
+def prolonged(edge: Edge, lease: float) -> bool:
+    return edge.link.lease > lease
+
+
+# Questions
+
+
+async def test_a_question_has_its_own_answer(house: House) -> None:
+    edge = await house.edge()
+    answers = await asyncio.gather(*(edge.ask(f"c{number}") for number in range(200)))
+    assert [answer["identity"]["session"] for answer in answers] == [f"c{number}" for number in range(200)]
+
+
+async def test_a_question_while_the_link_is_down_fails_at_once(house: House) -> None:
+    edge = await house.edge()
+    await house.stop()
+    await until(lambda: not edge.link.up)
+    with pytest.raises(LinkDown):
+        await edge.ask()
+
+
+async def test_an_answer_that_does_not_come_fails_in_time(house: House, relay: Relay) -> None:
+    edge = await house.edge(path=relay.path)
+    relay.lose = lambda message: message["t"] == "resolved"
+    with pytest.raises(LinkDown):
+        await edge.ask(timeout=0.05)
+
+
+async def test_a_frozen_process_takes_no_answer_after_its_time(house: House, relay: Relay) -> None:
+    """Its timers did not run; the clock tells."""
+    clock = Clock()
+    edge = await house.edge(path=relay.path, clock=clock)
+    relay.hold = lambda message: message["t"] == "resolved"
+    answer = edge.ask(timeout=5.0)
+    await until(lambda: relay.held)
+    clock.moved += 6.0
+    relay.release()
+    with pytest.raises(LinkDown):
+        await answer
+
+
+async def test_t41_an_answer_delayed_past_a_revoke_tells_its_age(house: House, relay: Relay) -> None:
+    """Read before, delivered after: its `as_of` is older than the push that came first."""
+    edge = await house.edge(path=relay.path)
+    relay.lose = lambda message: message["t"] == "resolved"
+    answer = edge.ask("s")
+    await until(lambda: relay.count("resolved"))
+    delayed = next(message for message in relay.seen if message["t"] == "resolved")
+    settled = await house.propagation.settle([house.rows.write("s")])
+    assert settled.pending == ()
+    relay.inject(delayed)
+    assert (await answer)["as_of"] < edge.pushes[0].n == edge.link.known
+
+
+async def test_t41_an_answer_of_a_former_link_never_arrives(house: House, relay: Relay) -> None:
+    edge = await house.edge(path=relay.path)
+    relay.lose = lambda message: message["t"] == "resolved"
+    answer = edge.ask("old")
+    await until(lambda: relay.count("resolved"))
+    old = next(message for message in relay.seen if message["t"] == "resolved")
+    epoch = edge.link.epoch
+    relay.cut()
+    with pytest.raises(LinkDown):
+        await answer
+    await until(lambda: edge.link.up)
+    assert edge.link.epoch == epoch + 1
+    relay.lose = lambda message: False
+    later = edge.ask("new")
+    relay.inject(old)
+    assert (await later)["identity"]["session"] == "new"
+
+
+# Connecting
+
+
+async def test_it_connects_as_soon_as_there_is_somebody(house: House) -> None:
+    await house.stop()
+    edge = asyncio.ensure_future(house.edge())
+    house.make()
+    await house.start()
+    assert (await edge).link.up
+
+
+async def test_it_reconnects_and_begins_afresh(house: House, relay: Relay) -> None:
+    edge = await house.edge(path=relay.path)
+    for epoch in (2, 3):
+        await house.propagation.settle([house.rows.write()])
+        relay.cut()
+        await until(partial(reconnected, edge, epoch))
+        assert edge.link.known == house.propagation.n
+    states = house.propagation.edges()
+    assert [state.connected for state in states if state.connected] == [True]
+    await until(lambda: len(house.propagation.edges()) == 1)  # the former ones: it said that it holds nothing
+
+
+async def test_a_welcome_is_acknowledged_when_all_is_looked_at_again(house: House, relay: Relay) -> None:
+    """Streams of the former link are asked about: until that is done, it counts as it was."""
+    edge = await house.edge(path=relay.path)
+    looked = asyncio.Event()
+
+    async def look() -> None:
+        await looked.wait()
+
+    edge.link._on_up = look
+    relay.cut()
+    await until(lambda: edge.link.epoch == 2)
+    sequence = house.rows.write()
+    settling = asyncio.ensure_future(house.propagation.settle([sequence]))
+    await until(lambda: edge.pushes)
+    assert len(house.propagation.edges()) == 2
+    looked.set()
+    settled = await settling
+    assert (settled.edges, settled.acknowledged) == (1, 1)
+
+
+async def test_a_lost_push_is_noticed(house: House, relay: Relay) -> None:
+    """Whatever is missing: with nothing known, nothing is wrong."""
+    edge = await house.edge(path=relay.path)
+    relay.lose = lambda message: message["t"] == "push"
+    house.rows.write()
+    await house.propagation.look()
+    await until(lambda: relay.count("push"))
+    relay.lose = lambda message: False
+    house.rows.write()
+    await house.propagation.look()
+    await until(lambda: edge.link.epoch == 2)
+    assert edge.pushes == []
+    assert edge.link.known == 2
+
+
+async def test_another_hello_is_said_over_another_connection(house: House) -> None:
+    edge = await house.edge(serve_stale=10.0)
+    hello = {"edge": "worker-1", "pid": edge.pid, "serve_stale": 60.0}
+    edge.link.reintroduce(hello)
+    await until(lambda: edge.link.epoch == 2)
+    edge.link.reintroduce(hello)  # nothing new
+    assert edge.link.up
+    [state] = [state for state in house.propagation.edges() if state.connected]
+    assert state.name == "worker-1"
+
+
+async def test_who_says_good_bye_is_not_waited_for(house: House) -> None:
+    edge = await house.edge()
+    edge.link.close()
+    await until(lambda: house.propagation.edges() == [])
+    settled = await house.propagation.settle([house.rows.write()])
+    assert (settled.edges, settled.pending) == (0, ())
+
+
+# News
+
+
+async def test_an_acknowledgement_waits_for_what_the_push_began(house: House) -> None:
+    edge = await house.edge()
+    done: dict[int, asyncio.Event] = {1: asyncio.Event(), 2: asyncio.Event()}
+
+    def handle(push: Push) -> Awaitable[None] | None:
+        async def close_streams() -> None:
+            await done[push.n].wait()
+
+        return close_streams() if push.n in done else None
+
+    edge.handle = handle
+    settling = [asyncio.ensure_future(house.propagation.settle([house.rows.write()])) for _ in range(3)]
+    assert (await settling[2]).pending == ()  # in order or not
+    assert [task.done() for task in settling] == [False, False, True]
+    done[2].set()
+    assert (await settling[1]).pending == ()
+    assert not settling[0].done()
+    done[1].set()
+    assert (await settling[0]).pending == ()
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+async def test_a_push_that_cant_be_applied_is_never_acknowledged(house: House, later: bool) -> None:
+    """Nobody knows what is held then: begin afresh, and that is told instead."""
+    edge = await house.edge()
+
+    def fail(push: Push) -> Awaitable[None] | None:
+        async def fail_later() -> None:
+            raise ValueError("no")
+
+        if later:
+            return fail_later()
+        raise ValueError("no")
+
+    edge.handle = fail
+    settled = await house.propagation.settle([house.rows.write()])
+    assert settled.pending == ()
+    assert edge.link.epoch == 2
+    assert [event for event in edge.events if isinstance(event, str)] == ["up", "down", "up"]
+
+
+# Leases and pings
+
+
+async def test_a_lease_counts_from_the_sending(house: House, relay: Relay) -> None:
+    edge = await house.edge(path=relay.path)
+    relay.hold = lambda message: message["t"] == "pong"
+    asked_at = now()
+    edge.link._ping()
+    await until(lambda: relay.held)
+    sent_before = now()
+    await asyncio.sleep(0.1)  # the answer's way
+    relay.release()
+    await until(lambda: edge.link.lease >= asked_at + LEASE)
+    assert edge.link.lease <= sent_before + LEASE
+    assert edge.link.last_answer == edge.link.lease - LEASE
+
+
+async def test_heartbeats_go_on_by_themselves(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "BEAT", 0.02)
+    edge = await house.edge()
+    for _ in range(3):
+        lease = edge.link.lease
+        await until(partial(prolonged, edge, lease))
+
+
+async def test_one_ping_for_all_who_ask(house: House, relay: Relay) -> None:
+    clock = Clock()
+    edge = await house.edge(path=relay.path, clock=clock)
+    assert await edge.link.fresh()
+    assert relay.count("ping") == 0  # heard from just now
+    clock.moved += 2.0
+    assert await asyncio.gather(*(edge.link.fresh() for _ in range(50))) == [True] * 50
+    assert relay.count("ping") == 1
+    assert edge.link.lease > clock() + 1.0
+
+
+async def test_who_stops_waiting_for_a_ping_does_not_stop_others(house: House, relay: Relay) -> None:
+    clock = Clock()
+    edge = await house.edge(path=relay.path, clock=clock)
+    relay.hold = lambda message: message["t"] == "pong"
+    clock.moved += 2.0
+    one, other = (asyncio.ensure_future(edge.link.fresh()) for _ in range(2))
+    await until(lambda: relay.held)
+    one.cancel()
+    relay.release()
+    assert await other
+
+
+async def test_news_that_wait_are_applied_before_the_cache_is_called_fresh(
+    house: House, relay: Relay
+) -> None:
+    clock = Clock()
+    edge = await house.edge(path=relay.path, clock=clock)
+    applied: list[int] = []
+
+    async def apply(push: Push) -> None:
+        applied.append(push.n)
+
+    edge.handle = apply
+    relay.hold = lambda message: message["t"] == "push"  # and what comes behind it
+    for _ in range(100):
+        house.rows.write()
+    await house.propagation.look()
+    clock.moved += 2.0
+    asking = asyncio.ensure_future(edge.link.fresh())
+    await until(lambda: relay.count("pong"))
+    relay.release()
+    assert await asking
+    assert applied == list(range(1, 101))
+
+
+async def test_a_ping_without_an_answer_means_down_until_it_comes(house: House, relay: Relay) -> None:
+    clock = Clock()
+    edge = await house.edge(path=relay.path, clock=clock)
+    relay.hold = lambda message: message["t"] == "pong"
+    clock.moved += 2.0
+    assert not await edge.link.fresh()
+    assert (edge.link.up, edge.events) == (False, ["up", "down"])
+    pings = relay.count("ping")
+    assert not any(await asyncio.gather(*(edge.link.fresh() for _ in range(20))))
+    assert relay.count("ping") <= pings + 1  # at most a heartbeat
+    with pytest.raises(LinkDown):
+        await edge.ask()
+    relay.release()
+    await until(lambda: edge.link.up)
+    assert edge.link.epoch == 1
+    assert edge.events == ["up", "down"]  # on the same connection nothing was missed
+
+
+async def test_a_service_that_is_silent_counts_as_down_though_nobody_asks(
+    house: House, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "BEAT", 0.02)
+    edge = await house.edge(path=relay.path)
+    relay.lose = lambda message: message["t"] == "pong"
+    await until(lambda: not edge.link.up)
+    relay.lose = lambda message: False
+    await until(lambda: edge.link.up)
+
+
+async def test_a_pong_from_before_a_freeze_makes_nothing_fresh(house: House, relay: Relay) -> None:
+    """What was revoked while this process was frozen may wait behind it: it asks once more."""
+    clock = Clock()
+    edge = await house.edge(path=relay.path, clock=clock)
+    relay.hold = lambda message: message["t"] == "pong"
+    clock.moved += 2.0
+    asking = asyncio.ensure_future(edge.link.fresh())
+    await until(lambda: relay.held)
+    clock.moved += 10.0
+    lease = edge.link.lease
+    relay.release()
+    assert await asking
+    assert relay.count("ping") == 2
+    assert edge.link.lease > lease + 10.0
+
+
+async def test_what_is_not_of_the_protocol_ends_the_connection(house: House, relay: Relay) -> None:
+    edge = await house.edge(path=relay.path)
+    connection = edge.link._connection
+    assert connection is not None
+    connection.data_received(frames.encode({"t": "push", "n": "one"}))
+    assert not edge.link.up
+    await until(lambda: edge.link.epoch == 2)
