@@ -176,3 +176,14 @@ async def still(db: "Database", caller: Caller) -> Session:
     if session is None or not lives.alive(session, db.now):
         raise Refused(faults.INVALID_TOKEN, "", challenge("invalid_token"))
     return session
+
+
+async def touch(context: Context, seen: Sequence[tuple[str, float]]) -> None:
+    """These sessions were used, so many seconds ago: they idle from then on.
+
+    Each in a transaction of its own: who holds the locks of several sessions has to have their user's first.
+    """
+    for session_id, seconds_ago in seen:
+        async with context.store.writing() as db:
+            at = db.now - lives.milliseconds(max(0.0, seconds_ago))
+            await rows.touch(db, [(session_id, at)], lives.idle_until(context.settings.tokens, at))

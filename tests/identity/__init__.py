@@ -1,0 +1,1 @@
+"""Tests of the identity service: its parts by themselves, and its calls over a real store."""
