@@ -128,7 +128,7 @@ def make_admin(world: IdentityWorld) -> Person:
     if not world.admins:
         name, password = new_email(), new_password()
         world.ledger.note("password", password)
-        world.postern("users", "add", "--email", name, "--role", "admin", "--password-stdin", text=password)
+        world.postern("users", "add", name, "--role", "admin", "--password", text=password + "\n")
         world.admins.append((name, password))
     name, password = world.admins[0]
     return Person(world, email=name, password=password).sign_in()

@@ -22,7 +22,7 @@ http {
   uwsgi_temp_path FOLDER/d; scgi_temp_path FOLDER/e;
   server {
     listen 127.0.0.1:PORT;
-    location / { add_header X-Server PORT; return 200 "hello"; }
+    location / { add_header X-Server PORT; return 200 "SAYS"; }
     location /large { alias FOLDER/large; limit_rate 400k; limit_rate_after 50k; }
   }
 }
@@ -32,13 +32,14 @@ http {
 class Nginx:
     """One server. Its port stays when it is stopped."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, says: str = BODY) -> None:
         self._program = need("nginx")
         self.port = free_port()
         self._folder = folder / f"nginx-{self.port}"
         self._folder.mkdir()
         (self._folder / "large").write_bytes(bytes(LARGE))
         text = CONFIGURATION.replace("FOLDER", str(self._folder)).replace("PORT", str(self.port))
+        text = text.replace("SAYS", says)
         self._file = self._folder / "nginx.conf"
         self._file.write_text(text)
 

@@ -57,11 +57,12 @@ class Result(msgspec.Struct, frozen=True):
 class Wrk:
     """Requests to one path over kept connections, as fast as they are answered."""
 
-    def __init__(self, gateway: Gateway, folder: Path, path: str, body: str) -> None:
+    def __init__(self, gateway: Gateway, folder: Path, path: str, body: str, *lines: str) -> None:
         self._gateway = gateway
         script = folder / "load.lua"
         script.write_text(SCRIPT.replace("GOOD", body))
         self._command = [need("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{LONGEST}s", "--timeout", f"{LONGEST}s"]
+        self._command += [word for line in lines for word in ("-H", line)]
         self._command += ["-s", str(script), f"http://127.0.0.1:{gateway.port}{path}"]
         self._result: Result | None = None
 
