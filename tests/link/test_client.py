@@ -331,3 +331,57 @@ async def test_what_is_not_of_the_protocol_ends_the_connection(house: House, rel
     connection.data_received(frames.encode({"t": "push", "n": "one"}))
     assert not edge.link.up
     await until(lambda: edge.link.epoch == 2)
+
+
+async def test_a_pong_that_knows_more_means_that_news_were_lost(house: House, relay: Relay) -> None:
+    clock = Clock()
+    edge = await house.edge(path=relay.path, clock=clock)
+    relay.lose = lambda message: message["t"] == "push"
+    house.rows.write()
+    await house.propagation.look()
+    await until(lambda: relay.count("push"))
+    clock.moved += 2.0
+    assert not await edge.link.fresh()
+    await until(lambda: edge.link.epoch == 2)
+    assert edge.link.known == 1
+
+
+async def test_nothing_is_taken_after_the_end(house: House) -> None:
+    edge = await house.edge()
+
+    def end(push: Push) -> None:
+        edge.link.close()
+
+    edge.handle = end
+    connection = edge.link._connection
+    assert connection is not None
+    push = {"t": "push", "kind": "revoked", "session": "s"}
+    connection.data_received(frames.encode({**push, "n": 1}) + frames.encode({**push, "n": 2}))
+    assert [push.n for push in edge.pushes] == [1]
+    assert not edge.link.up
+
+
+async def test_what_was_begun_on_a_former_link_acknowledges_nothing_on_the_next(house: House) -> None:
+    """A new service counts from one again: the old first is not the new first."""
+    edge = await house.edge()
+    gates = [asyncio.Event(), asyncio.Event()]
+
+    async def wait(gate: asyncio.Event) -> None:
+        await gate.wait()
+
+    edge.handle = lambda push: wait(gates[edge.link.epoch - 1])
+    house.rows.write()
+    await house.propagation.look()
+    await until(lambda: len(edge.pushes) == 1)
+    await house.stop()
+    house.make()
+    await house.start()
+    await until(lambda: edge.link.epoch == 2)
+    settling = asyncio.ensure_future(house.propagation.settle([house.rows.write()]))
+    await until(lambda: len(edge.pushes) == 2)
+    gates[0].set()
+    for _ in range(3):
+        await edge.ask()  # behind whatever it acknowledged
+    assert not settling.done()
+    gates[1].set()
+    assert (await settling).pending == ()
