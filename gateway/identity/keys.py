@@ -71,9 +71,8 @@ class Keys:
         """The settings from now on."""
         self._issuer = settings.base_url
         self._client = settings.name
-        self._wanted: Algorithm | None = (
-            settings.tokens.algorithm if settings.tokens.format == "jwt" else None
-        )
+        self._algorithm: Algorithm = settings.tokens.algorithm
+        self._jwt = settings.tokens.format == "jwt"
         self._life = int(settings.tokens.access_ttl * 1000)
         self._secrets = secrets
 
@@ -131,18 +130,18 @@ class Keys:
             found, now = await rows.live(db), db.now
         if self._due(found, now) or any(_is_over(row, now) for row in found):
             async with store.writing() as db:
+                found = await rows.live(db, lock=True)
+                if self._due(found, db.now):
+                    await self._follow(db, found, self._algorithm)
                 await rows.purge(db)
-                found, now = await rows.live(db), db.now
-                if self._wanted is not None and self._due(found, now):
-                    await self._follow(db, found, self._wanted)
                 found = await rows.live(db)
         self._hold(found)
 
     async def rotate(self, store: Store) -> str:
         """By command: the next key now, whatever the age of the one in use; its kid. It signs after LEAD."""
         async with store.writing() as db:
-            found = await rows.live(db)
-            kid = await self._follow(db, found, self._wanted or _newest_algorithm(found))
+            found = await rows.live(db, lock=True)
+            kid = await self._follow(db, found, self._algorithm)
             found = await rows.live(db)
         self._hold(found)
         return kid
@@ -151,7 +150,7 @@ class Keys:
         """Seal all with the newest secret; how many were moved."""
         moved = 0
         async with store.writing() as db:
-            for row in await rows.live(db):
+            for row in await rows.live(db, lock=True):
                 sealed = self._secrets.rewrap(row.sealed, PURPOSE, row.kid)
                 if sealed != row.sealed:
                     await rows.reseal(db, row.kid, sealed_with(sealed), sealed)
@@ -159,10 +158,10 @@ class Keys:
         return moved
 
     def _due(self, found: Sequence[SigningKey], now: int) -> bool:
-        if self._wanted is None:
+        if not self._jwt:
             return False
         newest = max(found, key=_begins, default=None)
-        return newest is None or newest.algorithm != self._wanted or newest.created_at + AGE <= now
+        return newest is None or newest.algorithm != self._algorithm or newest.created_at + AGE <= now
 
     async def _follow(self, db: Database, found: Sequence[SigningKey], algorithm: Algorithm) -> str:
         """The next key; those before it go when the last token that they can have signed has died."""
@@ -208,8 +207,3 @@ def _begins(row: SigningKey) -> tuple[int, str]:
 
 def _is_over(row: SigningKey, now: int) -> bool:
     return row.expires_at is not None and row.expires_at <= now
-
-
-def _newest_algorithm(found: Sequence[SigningKey]) -> Algorithm:
-    newest = max(found, key=_begins, default=None)
-    return newest.algorithm if newest else "EdDSA"

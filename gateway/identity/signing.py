@@ -101,9 +101,11 @@ def new_signer(algorithm: Algorithm) -> Signer:
     return ES256(ec.generate_private_key(ec.SECP256R1()))
 
 
-def signer(algorithm: Algorithm, private: bytes) -> Signer:
+def signer(algorithm: str, private: bytes) -> Signer:
     if algorithm == "EdDSA":
         return EdDSA(ed25519.Ed25519PrivateKey.from_private_bytes(private))
+    if algorithm != "ES256":
+        raise ValueError(f"{algorithm} is an algorithm of another version")
     return ES256(ec.derive_private_key(int.from_bytes(private, "big"), ec.SECP256R1()))
 
 
@@ -111,7 +113,7 @@ def new_kid() -> str:
     return JWT_KEY + base62(secrets.token_bytes(8))
 
 
-def head_of(algorithm: Algorithm, kid: str) -> str:
+def head_of(algorithm: str, kid: str) -> str:
     """The first part of a token; model.credentials.JWT_STARTS are its beginnings."""
     return encoded(f'{{"typ":"at+jwt","alg":"{algorithm}","kid":"{kid}"}}'.encode())
 
