@@ -19,7 +19,7 @@ class Noted(msgspec.Struct, frozen=True):
     name: str
     pid: int
     process: int  # as the kernel told it; 0: not visible from here
-    stale: float  # the longest `serve_stale` of its routes
+    stale: float  # the longest `serve_stale` of its routes; -1: until_expiry
 
 
 _encode = msgspec.json.Encoder().encode
@@ -44,8 +44,8 @@ class NoBook:
 class FileBook:
     """One small file, replaced whole; seldom written: when an edge comes or is forgotten."""
 
-    def __init__(self, path: Path, longest: float) -> None:
-        self._path, self._longest = path, longest
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def read(self) -> list[Noted]:
         try:
@@ -56,7 +56,7 @@ class FileBook:
             log.warning(
                 "%s can't be read: whatever edges there were count for as long as they may", self._path
             )
-            return [Noted("unknown", 0, 0, self._longest)]
+            return [Noted("unknown", 0, 0, -1.0)]
 
     def write(self, edges: list[Noted]) -> None:
         beside = self._path.with_name(self._path.name + ".new")
@@ -71,6 +71,6 @@ class FileBook:
             )
 
 
-def book_beside(sock: socket.socket, token_ttl: float) -> FileBook:
-    """Beside the link's bound socket. Nothing is cached longer than an access token lives."""
-    return FileBook(Path(sock.getsockname() + ".edges"), token_ttl)
+def book_beside(sock: socket.socket) -> FileBook:
+    """Beside the link's bound socket."""
+    return FileBook(Path(sock.getsockname() + ".edges"))

@@ -49,7 +49,8 @@ class Edge:
     def __init__(self, edges: "Edges", noted: Noted, name: str) -> None:
         self._edges = edges
         self.name = name
-        self.said, self.pid, self.process, self.stale = noted.name, noted.pid, noted.process, noted.stale
+        self.said, self.pid, self.process = noted.name, noted.pid, noted.process
+        self.stale = edges.token_ttl if noted.stale < 0 else noted.stale
         self.heard = edges.clock()  # when the latest heartbeat that was answered came
         self.since_ms = int(edges.wall() * 1000)
         self.connected = False
@@ -113,12 +114,13 @@ class Edges:
     def __init__(
         self,
         book: EdgeBook,
+        token_ttl: float,
         observe: Callable[[float], None],
         *,
         clock: Callable[[], float] = now,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.clock, self.wall = clock, wall
+        self.clock, self.wall, self.token_ttl = clock, wall, token_ttl
         self._book, self._observe = book, observe
         self._edges: list[Edge] = []
         self._told: dict[int, _Told] = {}  # news that somebody has not acknowledged

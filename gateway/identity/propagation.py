@@ -68,9 +68,8 @@ class Propagation:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.n = 0  # of the latest news
-        self.token_ttl = token_ttl
         self._revocations, self._clock = revocations, clock
-        self._edges = Edges(book or NoBook(), observe, clock=clock, wall=wall)
+        self._edges = Edges(book or NoBook(), token_ttl, observe, clock=clock, wall=wall)
         self._reading = asyncio.Lock()
         self._numbers: dict[int, int] = {}  # sequence -> number here; 0: from before we began
         self._latest = 0  # sequence
@@ -99,6 +98,17 @@ class Propagation:
     def readable(self) -> bool:
         """Whether what is known here is recent enough to vouch for: if not, edges' leases run out."""
         return not self._unlearned and self._read_at is not None and self._clock() - self._read_at < READABLE
+
+    @property
+    def token_ttl(self) -> float:
+        """How long `until_expiry` can be at most; each edge is told at its welcome."""
+        return self._edges.token_ttl
+
+    @token_ttl.setter
+    def token_ttl(self, seconds: float) -> None:
+        if seconds != self._edges.token_ttl:
+            self._edges.token_ttl = seconds
+            self._edges.let_go_of_all()
 
     # For those who revoke
 
@@ -182,8 +192,7 @@ class Propagation:
     def join(
         self, hello: Hello, process: int, push: Callable[[dict[str, Any]], None], drop: Callable[[], None]
     ) -> Edge:
-        stale = self.token_ttl if hello.serve_stale < 0 else hello.serve_stale
-        return self._edges.join(Noted(hello.edge, hello.pid, process, stale), self.n, push, drop)
+        return self._edges.join(Noted(hello.edge, hello.pid, process, hello.serve_stale), self.n, push, drop)
 
     # For /cluster/status and metrics
 

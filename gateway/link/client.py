@@ -10,7 +10,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,9 @@ CONNECT_WITHIN = 2.0
 WELCOME_WITHIN = 5.0
 FIRST_PAUSE, LAST_PAUSE = 0.02, 1.0
 LIVED = 1.0  # seconds: a connection that lasted so long is followed by the next one at once
+MAX_QUESTION = 64 * 1024  # bytes of a frame from an edge
 MAX_ANSWER = 1024 * 1024
+TOUCHES = 1000  # sessions in one frame
 MAX_UNSENT = 1024 * 1024
 
 # CLOCK_BOOTTIME counts while the machine sleeps; macOS has none, there the monotonic clock does
@@ -130,19 +132,24 @@ class Link:
     def ask(self, message: frames.Message, timeout: float) -> "asyncio.Future[frames.Message]":
         """The answer to this question; LinkDown if none comes in time, or the link is or goes down."""
         answer: asyncio.Future[frames.Message] = self._loop.create_future()
-        if not self.up:
-            answer.set_exception(LinkDown("the link is down"))
-            return answer
         number = self._next_id()
+        if not self.up or not self._send({**message, "id": number}):
+            answer.set_exception(LinkDown("the question can't be asked"))
+            return answer
         timer = self._loop.call_later(timeout, self._too_late, number)
         self._questions[number] = _Question(answer, self._clock() + timeout, timer)
-        self._send({**message, "id": number})
         return answer
 
     def tell(self, message: frames.Message) -> None:
         """Something that needs no answer; lost when the link is down."""
         if self.up:
             self._send(message)
+
+    def touch(self, sessions: Iterable[tuple[str, float]]) -> None:
+        """These were used so many seconds ago: told in frames of a size that is taken."""
+        told = [list(session) for session in sessions]
+        for first in range(0, len(told), TOUCHES):
+            self.tell({"t": "touch", "sessions": told[first : first + TOUCHES]})
 
     async def fresh(self) -> bool:
         """Whether all news from before this call have been applied: one question for all who ask at once."""
@@ -343,13 +350,15 @@ class Link:
         self._last_id += 1
         return self._last_id
 
-    def _send(self, message: frames.Message) -> None:
-        connection = self._connection
-        if connection is None or connection.transport.is_closing():
-            return
-        connection.transport.write(frames.encode(message))
+    def _send(self, message: frames.Message) -> bool:
+        """Whether it is on its way. A frame that the service would not take would end the link for all."""
+        connection, frame = self._connection, frames.encode(message)
+        if connection is None or connection.transport.is_closing() or len(frame) > MAX_QUESTION:
+            return False
+        connection.transport.write(frame)
         if connection.transport.get_write_buffer_size() > MAX_UNSENT:
             connection.transport.abort()  # it is read no more
+        return True
 
 
 class _Connection(asyncio.Protocol):

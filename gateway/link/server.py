@@ -17,13 +17,13 @@ from typing import Any, Protocol
 import msgspec
 
 from gateway.link import frames
+from gateway.link.client import MAX_QUESTION
 from gateway.link.peer import peer_of
 from gateway.model.credentials import redacted
 
 VERSIONS = (1,)
 HELLO_WITHIN = 2.0
 ANSWER_WITHIN = 4.0
-MAX_FRAME = 64 * 1024  # from an edge
 MAX_UNREAD = 1024 * 1024  # bytes for an edge that doesn't read
 AT_ONCE = 64  # questions of one edge being answered
 WAITING = 1024  # and waiting for their turn
@@ -145,7 +145,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, server: LinkServer) -> None:
         self._server = server
-        self._reader = frames.FrameReader(MAX_FRAME)
+        self._reader = frames.FrameReader(MAX_QUESTION)
         self._edge: Membership | None = None
         self._process = 0
         self._hello_timer: asyncio.TimerHandle | None = None

@@ -154,6 +154,17 @@ async def test_until_expiry_means_the_life_of_a_token(house: House, hasty: None)
     raw.close()
 
 
+async def test_another_life_of_tokens_is_told_to_all_edges(house: House) -> None:
+    """The moment of `until_expiry` is counted by it: nothing of before may stay cached."""
+    edge = await house.edge(serve_stale=-1)
+    assert edge.link.token_ttl == TOKEN_TTL
+    house.propagation.token_ttl = TOKEN_TTL  # the same
+    assert edge.link.up
+    house.propagation.token_ttl = 60.0
+    await until(lambda: edge.link.token_ttl == 60.0)
+    assert edge.link.epoch == 2
+
+
 # Edges that go
 
 
@@ -277,7 +288,7 @@ async def test_a_start_without_the_log_fails(folder: Path) -> None:
 
 async def test_t41_a_restart_does_not_forget_the_edges(folder: Path, hasty: None) -> None:
     """Until it is back, an edge goes on with what it has: the next service counts it from the start."""
-    house = House(folder, book=FileBook(folder / "link.sock.edges", TOKEN_TTL))
+    house = House(folder, book=FileBook(folder / "link.sock.edges"))
     await house.start()
     raw = await welcomed(house, "worker-1", serve_stale=10.0)
     edge = await house.edge("worker-2")
@@ -301,10 +312,10 @@ async def test_t41_a_restart_does_not_forget_the_edges(folder: Path, hasty: None
 
 def test_the_book_is_beside_the_socket_and_for_its_owner_only(folder: Path) -> None:
     house = House(folder)
-    book = book_beside(house.sock, TOKEN_TTL)
+    book = book_beside(house.sock)
     assert book.read() == []
     book.write([Noted("worker-1", 7, 0, 10.0)])
-    assert book_beside(house.sock, TOKEN_TTL).read() == [Noted("worker-1", 7, 0, 10.0)]
+    assert book_beside(house.sock).read() == [Noted("worker-1", 7, 0, 10.0)]
     assert [path.name for path in folder.iterdir() if path.name != "link.sock"] == ["link.sock.edges"]
     assert (folder / "link.sock.edges").stat().st_mode & 0o777 == 0o600
     house.sock.close()
@@ -313,7 +324,7 @@ def test_the_book_is_beside_the_socket_and_for_its_owner_only(folder: Path) -> N
 def test_a_book_that_cant_be_read_counts_whatever_there_was(folder: Path) -> None:
     path = folder / "edges"
     path.write_bytes(b"{")
-    assert FileBook(path, TOKEN_TTL).read() == [Noted("unknown", 0, 0, TOKEN_TTL)]
+    assert FileBook(path).read() == [Noted("unknown", 0, 0, -1.0)]
 
 
 # What is seen of it

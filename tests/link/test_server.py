@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.link import frames, server
+from gateway.link.client import MAX_QUESTION
 from gateway.model import credentials
 from tests.link.house import Edge, House, Raw, until
 
@@ -47,7 +48,7 @@ async def test_t39_garbage_ends_the_connection(house: House, data: bytes, welcom
 async def test_t39_a_huge_frame_is_refused_before_it_is_held(house: House) -> None:
     raw = await Raw.hello(house.path)
     await raw.hear()
-    raw.writer.write((server.MAX_FRAME + 1).to_bytes(4, "big"))  # only its length
+    raw.writer.write((MAX_QUESTION + 1).to_bytes(4, "big"))  # only its length
     assert await raw.is_closed()
 
 
