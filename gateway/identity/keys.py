@@ -138,13 +138,15 @@ class Keys:
         self._hold(found)
 
     async def rotate(self, store: Store) -> str:
-        """By command: the next key now, whatever the age of the one in use; its kid. It signs after LEAD."""
+        """By command: the next key now, whatever the age of the one in use; its kid."""
         async with store.writing() as db:
-            found = await rows.live(db, lock=True)
-            kid = await self._follow(db, found, self._algorithm)
-            found = await rows.live(db)
-        self._hold(found)
+            kid = await self.next_key(db)
+        await self.tend(store)
         return kid
+
+    async def next_key(self, db: Database) -> str:
+        """Make it in the caller's transaction. Whoever tends knows it, and by LEAD later it signs."""
+        return await self._follow(db, await rows.live(db, lock=True), self._algorithm)
 
     async def rewrap(self, store: Store) -> int:
         """Seal all with the newest secret; how many were moved."""
