@@ -1,7 +1,9 @@
 """The command `postern`: its groups, each imported only when it is needed."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from gateway import __version__
 
 if TYPE_CHECKING:
     import typer
@@ -23,7 +25,7 @@ def app() -> "typer.Typer":
     """All commands."""
     import typer
 
-    from gateway.cli import config, run
+    from gateway.cli import config, doctor, run, sessions, setup, tokens, users
 
     made = typer.Typer(
         name="postern",
@@ -32,9 +34,30 @@ def app() -> "typer.Typer":
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    config.register(made)
-    run.register(made)
+    for each in (config, run, setup, doctor):
+        each.register(made)
+    made.add_typer(users.group(), name="users")
+    made.add_typer(sessions.group(), name="sessions")
+    made.add_typer(tokens.tokens(), name="tokens")
+    made.add_typer(tokens.keys(), name="keys")
+
+    @made.callback()
+    def _postern(
+        version: Annotated[
+            bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+        ] = False,
+    ) -> None:
+        """The gate beside your backend."""
+
     return made
+
+
+def _version(wanted: bool) -> None:
+    import typer
+
+    if wanted:
+        print(f"postern {__version__}")
+        raise typer.Exit(0)
 
 
 if __name__ == "__main__":

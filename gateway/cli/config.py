@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.output import ConfigOption, JsonOption, fail, print_json, print_table
 from gateway.config.faults import ConfigFaults
 
 if TYPE_CHECKING:
     from gateway.config.snapshot import Route, Snapshot
 
 ROLES = ("all", "edge", "identity")
-ConfigOption = Annotated[str, typer.Option("--config", "-c", metavar="FILE", help="The routes file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 RoleOption = Annotated[str, typer.Option(help="Whose settings are needed: all, edge or identity.")]
 
 
@@ -35,14 +34,14 @@ def check(
         snapshot = _load(config, role)
     except ConfigFaults as faults:
         if as_json:
-            _print_json({"ok": False, "faults": [fault._asdict() for fault in faults.faults]})
+            print_json({"ok": False, "faults": [fault._asdict() for fault in faults.faults]})
         else:
             print(faults)
         raise typer.Exit(1) from None
     own = [route for route in snapshot.routes if not route.identity]
     if as_json:
         found = {"routes": len(own), "upstreams": len(snapshot.upstreams), "config": snapshot.hash}
-        _print_json({"ok": True, "faults": [], **found})
+        print_json({"ok": True, "faults": [], **found})
         return
     print(f"{config} is right: {_count(own, 'route')}, {_count(snapshot.upstreams, 'upstream')}")
 
@@ -51,7 +50,7 @@ def schema() -> None:
     """Print the JSON Schema of the routes file, for editors."""
     from gateway.config.schema import json_schema
 
-    _print_json(json_schema())
+    print_json(json_schema())
 
 
 def routes(
@@ -60,16 +59,10 @@ def routes(
     """Show all routes: what they match, where they go, which policies they have."""
     snapshot = _load_or_exit(config, role)
     if as_json:
-        _print_json({"routes": [_described(route) for route in snapshot.routes]})
+        print_json({"routes": [_described(route) for route in snapshot.routes]})
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("route", "host", "path", "methods", "goes to", "sign-in", "policies", box=None)
-    for route in snapshot.routes:
-        table.add_row(*(Text(cell) for cell in _row(route)))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    columns = ("route", "host", "path", "methods", "goes to", "sign-in", "policies")
+    print_table(columns, (tuple(_row(route)) for route in snapshot.routes))
 
 
 def init(
@@ -78,6 +71,7 @@ def init(
     ],
     config: ConfigOption = "routes.yaml",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a first routes file for a backend."""
     from gateway.config.faults import NotRight
@@ -91,10 +85,14 @@ def init(
         with open(config, "w" if force else "x", encoding="utf-8") as file:
             file.write(FIRST_FILE.format(upstream=json.dumps(upstream)))
     except FileExistsError:
-        _fail(f"{config} exists already; use --force to overwrite it, or -c for another file")
+        fail(f"{config} exists already; use --force to overwrite it, or -c for another file")
     except OSError as error:
-        _fail(f"{config} can't be written: {(error.strerror or str(error)).lower()}")
-    print(f"wrote {config}; now: postern run{'' if config == 'routes.yaml' else f' -c {config}'}")
+        fail(f"{config} can't be written: {(error.strerror or str(error)).lower()}")
+    then = f"postern run{'' if config == 'routes.yaml' else f' -c {config}'}"
+    if as_json:
+        print_json({"wrote": config, "next": then})
+    else:
+        print(f"wrote {config}; now: {then}")
 
 
 FIRST_FILE = """\
@@ -105,7 +103,7 @@ upstreams:
   app: {upstream}
 
 routes:
-  # Everything goes to the backend, and everyone has to sign in. This version can not do that yet: 401.
+  # Everything goes to the backend, and everyone has to sign in: POST /api/auth/register and /api/auth/login.
   # For a public place, add a route such as
   #   - {{name: public, match: {{path: /public/**}}, upstream: app, policies: {{authenticate: none}}}}
   - name: app
@@ -167,12 +165,3 @@ def _goal(route: "Route") -> str:
 
 def _count(things: Any, name: str) -> str:
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _fail(message: str) -> None:
-    print(f"postern: {message}", file=sys.stderr)
-    raise typer.Exit(1)

@@ -144,6 +144,8 @@ _RULES = {
     "DB_USERNAME": _Rule(""),
     "DB_PASSWORD": _Rule("", secret=True),
 }
+# All that the environment may say, but for who the admin is.
+NAMES = frozenset({*_RULES, "REDIS_HOST", "JWT_SECRET"} - {"POSTERN_ADMIN_TOKEN"})
 # What this version can't use yet: a setting without an effect would be a promise that nobody keeps.
 _LATER = ("REDIS_URL", "REDIS_HOST", "SMTP_URL")
 

@@ -1,13 +1,17 @@
 """The commands that read or write routes.yaml, as people and programs call them."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from gateway import __version__
 from gateway.cli.app import app
 from gateway.config.compile import load
 
@@ -106,9 +110,84 @@ def test_schema_prints_the_schema() -> None:
     }
 
 
-@pytest.mark.parametrize("command", ["check", "schema", "routes", "init"])
+def commands() -> list[str]:
+    """All of them, those of groups too."""
+    root = typer.main.get_command(app())
+    found: list[str] = []
+    waiting: list[tuple[list[str], Any]] = [([], root)]
+    while waiting:
+        path, command = waiting.pop()
+        inner = getattr(command, "commands", {})
+        if not inner:
+            found.append(" ".join(path))
+        waiting += [([*path, name], each) for name, each in inner.items()]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("command", commands())
 def test_every_help_has_an_example(command: str) -> None:
-    assert f"Example: postern {command}" in RUNNER.invoke(app(), [command, "--help"]).output
+    told = RUNNER.invoke(app(), [*command.split(), "--help"], env={"COLUMNS": "200"}).output
+    assert re.search(rf"Example: .*postern {command}", told)
+
+
+def test_the_groups_that_the_specification_names_are_there() -> None:
+    wanted = (
+        "check doctor init migrate reload routes run schema secret settings version keys|list keys|rewrap"
+    )
+    wanted += " keys|rotate sessions|list sessions|revoke tokens|inspect users|add users|list users|lock"
+    assert {word.replace("|", " ") for word in wanted.split()} <= set(commands())
+
+
+@pytest.mark.parametrize("words", [["--version"], ["version"]])
+def test_the_version_is_told_both_ways(words: list[str]) -> None:
+    assert RUNNER.invoke(app(), words).output == f"postern {__version__}\n"
+
+
+def test_init_has_a_form_for_programs(tmp_path: Path) -> None:
+    path = str(tmp_path / "routes.yaml")
+    done = RUNNER.invoke(app(), ["init", "--upstream", "http://127.0.0.1:5000", "-c", path, "--json"])
+    assert json.loads(done.output) == {"wrote": path, "next": f"postern run -c {path}"}
+
+
+def test_a_secret_is_long_and_new_each_time() -> None:
+    made = {RUNNER.invoke(app(), ["secret"]).output.strip() for _ in range(3)}
+    assert len(made) == 3 and all(len(secret) >= 32 for secret in made)
+    assert len(json.loads(RUNNER.invoke(app(), ["secret", "--json"]).output)["secret"]) >= 32
+
+
+SECRETS = {
+    "POSTERN_SECRET": "hunter2-and-much-more-than-32-bytes",
+    "POSTERN_ADMIN_TOKEN": "hunter2-of-the-admin",
+    "DATABASE_URL": "postgresql://me:hunter2@db/shop",
+}
+
+
+def test_settings_tell_value_and_source_and_no_secret(first: str) -> None:
+    done = RUNNER.invoke(app(), ["settings", "-c", first, "--json"], env={**SECRETS, "TOKEN_TTL": "600"})
+    assert done.exit_code == 0, done.output
+    assert "hunter2" not in done.output
+    told = {row["setting"]: (row["value"], row["from"]) for row in json.loads(done.output)["settings"]}
+    assert told["TOKEN_TTL"] == ("10m", "environment: TOKEN_TTL")
+    assert told["SESSION_TTL"] == ("90d", "default")
+    assert told["POSTERN_SECRET"] == ("(hidden)", "environment: POSTERN_SECRET")
+    assert told["DATABASE_URL"] == ("postgresql://me:(hidden)@db/shop", "environment: DATABASE_URL")
+    Path(first).write_text(Path(first).read_text() + "identity: {token_ttl: 5m}\n")
+    shown = RUNNER.invoke(app(), ["settings", "-c", first], env={"TOKEN_TTL": "600"}).output
+    assert re.search(r"TOKEN_TTL +5m +routes.yaml: identity.token_ttl", shown)
+
+
+@pytest.mark.parametrize("name", ["ENABLE_CLUSTERING", "CLUSTER_STRATEGY", "CLUSTER_SECRET"])
+def test_settings_answer_what_is_replaced(first: str, name: str) -> None:
+    done = RUNNER.invoke(app(), ["settings", "-c", first], env={name: "hunter2"})
+    assert f"{name} is set and has no effect here. In its place: " in done.output
+    assert "hunter2" not in done.output
+
+
+@pytest.mark.parametrize(
+    "words", [["sessions", "revoke"], ["sessions", "revoke", "a", "--user", "b"], ["users", "add"]]
+)
+def test_wrong_usage_ends_with_2(words: list[str]) -> None:
+    assert RUNNER.invoke(app(), words).exit_code == 2
 
 
 def test_run_loads_no_command_line_library() -> None:

@@ -1,0 +1,54 @@
+"""The commands `postern sessions`: who is signed in, and the end of it."""
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli.acting import act
+from gateway.cli.output import ConfigOption, JsonOption, print_json, print_settled, print_table, wrong_usage
+
+
+def group() -> typer.Typer:
+    made = typer.Typer(
+        help="Sessions: list, revoke.",
+        epilog="Example: postern sessions list --user ann@example.com",
+        no_args_is_help=True,
+    )
+    made.command("list", epilog="Example: postern sessions list --user ann")(list_sessions)
+    made.command("revoke", epilog="Example: postern sessions revoke --user ann")(revoke)
+    return made
+
+
+UserOption = Annotated[str, typer.Option("--user", metavar="WHO", help="A user's id, address or name.")]
+
+
+def list_sessions(
+    user: UserOption,
+    config: ConfigOption = "routes.yaml",
+    as_json: JsonOption = False,
+) -> None:
+    """List the live sessions of a user."""
+    found = act(config, "sessions.list", who=user)["sessions"]
+    if as_json:
+        print_json({"sessions": found})
+        return
+    columns = ("session_id", "address", "agent", "methods", "level", "created_at", "last_seen_at")
+    print_table(columns, ([one[name] for name in columns] for one in found), empty="no session")
+
+
+def revoke(
+    session: Annotated[str, typer.Argument(metavar="[SESSION]", help="The id of one session.")] = "",
+    user: Annotated[str, typer.Option("--user", metavar="WHO", help="All sessions of this user.")] = "",
+    config: ConfigOption = "routes.yaml",
+    as_json: JsonOption = False,
+) -> None:
+    """End one session, or all of a user, at every edge."""
+    if bool(session) == bool(user):
+        wrong_usage("name a session, or --user")
+    answer = act(config, "sessions.revoke", session=session, who=user)
+    if as_json:
+        print_json(answer)
+        return
+    ended = answer["ended"]
+    print(f"{ended} session{'' if ended == 1 else 's'} ended")
+    print_settled(answer)
