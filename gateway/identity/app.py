@@ -17,7 +17,7 @@ from gateway.identity.web import Endpoint, Refused, Reply, who
 from gateway.model import faults
 from gateway.model.credentials import redacted
 from gateway.model.faults import Fault
-from gateway.store.faults import StoreUnavailable
+from gateway.store.faults import NotStorable, StoreUnavailable
 
 log = logging.getLogger(__name__)
 JWKS_PATH = "/.well-known/jwks.json"
@@ -46,12 +46,12 @@ def _cors(app: web.Application, settings: Service) -> aiohttp_cors.CorsConfig | 
     if not settings.cors_origins:
         return None
     allowed = {
-        origin: aiohttp_cors.ResourceOptions(
-            allow_credentials=origin != "*",
-            allow_headers=("Content-Type", "Authorization"),
-            expose_headers=("Retry-After", "WWW-Authenticate", "X-Request-Id"),
-            max_age=600,
-        )
+        origin: {
+            "allow_credentials": origin != "*",
+            "allow_headers": ("Content-Type", "Authorization"),
+            "expose_headers": ("Retry-After", "WWW-Authenticate", "X-Request-Id"),
+            "max_age": 600,
+        }
         for origin in settings.cors_origins
     }
     return aiohttp_cors.setup(app, defaults=allowed)
@@ -111,6 +111,8 @@ async def _problems(request: web.Request, handler: _AiohttpHandler) -> web.Strea
         return await handler(request)
     except Refused as refused:
         return _problem(request, refused.fault, refused.detail, refused.headers, refused.errors)
+    except NotStorable:
+        return _problem(request, faults.INVALID_FIELDS, errors={"body": ["A value can't be kept."]})
     except StoreUnavailable:
         return _problem(request, faults.STORE_UNAVAILABLE, headers=(("Retry-After", RETRY_AFTER),))
     except web.HTTPMethodNotAllowed as error:

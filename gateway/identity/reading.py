@@ -57,7 +57,8 @@ def asker_of(request: web.Request, settings: Service) -> Asker:
     sock = transport.get_extra_info("socket") if transport is not None else None
     beside = sock is not None and sock.family == socket.AF_UNIX
     secure = (headers.get("X-Forwarded-Proto") if beside else request.scheme) == "https"
-    host = (headers.get("X-Forwarded-Host") if beside else None) or headers.get("Host", "")
+    host = headers.get("Host", "")
+    host = headers.get("X-Forwarded-Host", host) if beside else host
     address = headers.get("X-Forwarded-For", "") if beside else request.remote or ""
     return Asker(
         address=text(address),

@@ -56,7 +56,7 @@ async def renew(context: Context, credential: str, bearer: bool, asker: Asker) -
     if row is None or not proved(context, parts, row.session.salt) or not _good(context, row, parts, now):
         return Bad()
     if _something_due(context, row.session, parts, bearer, now):
-        async with context.store.writing() as db:
+        async with context.store.locking() as db:
             await rows.locked(db, parts.session)
             row = await rows.with_user(db, parts.session)
             if row is None or not _good(context, row, parts, db.now):

@@ -15,7 +15,8 @@ from gateway.store.accounts import User
 from gateway.store.faults import StoreUnavailable
 from gateway.store.sessions import Session
 
-Kind = Literal["bearer", "cookie", "header", "api_key"]
+Kind = Literal["bearer", "cookie"]
+_OPENS: dict[str, Kind] = {"bearer": "bearer", "header": "bearer", "cookie": "cookie"}  # how an edge found it
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -41,8 +42,9 @@ async def resolve(
     context: Context, kind: str, credential: str, address: str, agent: str, stream: bool
 ) -> dict[str, Any]:
     """The link's question. `stream`: an open one goes on as long as its session lives."""
+    opens = _OPENS.get(kind)
     try:
-        found = await look(context, "cookie" if kind == "cookie" else "bearer", credential, stream)
+        found = await look(context, opens, credential, stream) if opens else Bad()
     except StoreUnavailable:
         return {"outcome": "unavailable"}
     if isinstance(found, Bad):
@@ -50,15 +52,13 @@ async def resolve(
         return told | {"session": found.session} if found.session else told
     return {
         "outcome": "identified",
-        "identity": msgspec.to_builtins(identity(found, context.settings.forward_meta)),
+        "identity": identity(found, context.settings.forward_meta),
         "expires_in": (found.until - found.now) / 1000,
         "renew_in": None if found.renew_in is None else found.renew_in / 1000,
     }
 
 
-async def look(
-    context: Context, kind: Literal["bearer", "cookie"], credential: str, stream: bool = False
-) -> Found | Bad:
+async def look(context: Context, kind: Kind, credential: str, stream: bool = False) -> Found | Bad:
     """What a credential presented as `kind` stands for. A token of one purpose opens nothing else (T30)."""
     parts = _read(context, credential)
     if parts is None or parts.kind != (COOKIE if kind == "cookie" else ACCESS):

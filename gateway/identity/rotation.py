@@ -60,7 +60,7 @@ async def refresh(context: Context, token: str, asker: Asker) -> Refreshed:
     parts = await _proved(context, token)
     if parts is None:
         raise _refused(context, Rule.OVER)
-    async with context.store.writing() as db:
+    async with context.store.locking() as db:
         await rows.locked(db, parts.session)
         row = await rows.with_user(db, parts.session)
         if row is None or row.user.locked_at is not None:

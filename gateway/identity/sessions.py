@@ -186,4 +186,4 @@ async def touch(context: Context, seen: Sequence[tuple[str, float]]) -> None:
     for session_id, seconds_ago in seen:
         async with context.store.writing() as db:
             at = db.now - lives.milliseconds(max(0.0, seconds_ago))
-            await rows.touch(db, [(session_id, at)], lives.idle_until(context.settings.tokens, at))
+            await rows.touch(db, [(session_id, at, lives.idle_until(context.settings.tokens, at))])

@@ -1,0 +1,126 @@
+"""Puts the parts of the identity service together: for its process, for the command line, for tests."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from gateway.config.service import Service
+from gateway.identity import secrets as master
+from gateway.identity.context import Context
+from gateway.identity.counters import Counters
+from gateway.identity.edge_book import EdgeBook
+from gateway.identity.keys import Keys
+from gateway.identity.limits import Limits
+from gateway.identity.passwords import Passwords
+from gateway.identity.propagation import Propagation
+from gateway.identity.renewing import renew_for_link
+from gateway.identity.resolving import resolve
+from gateway.identity.sessions import touch
+from gateway.identity.tokens import Tokens
+from gateway.link import frames
+from gateway.store import revocations
+from gateway.store import sessions as session_rows
+from gateway.store.database import Store
+from gateway.store.limiters import Limiters
+from gateway.store.revocations import Revocation
+
+log = logging.getLogger(__name__)
+# What a running service can't change: it is built around them.
+FIXED = ("secrets", "database_url", "redis_url", "data", "migrate")
+
+
+class ServiceLog:
+    """The log as the parts of floor 3 want it: what is given by name becomes fields."""
+
+    def info(self, message: str, **fields: object) -> None:
+        log.info(message, extra=fields)
+
+    def warning(self, message: str, **fields: object) -> None:
+        log.warning(message, extra=fields)
+
+
+class Log:
+    """The revocations, as propagation reads them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def end(self) -> int:
+        async with self._store.reading() as db:
+            return await revocations.end(db)
+
+    async def after(self, sequence: int, window: int) -> Sequence[Revocation]:
+        async with self._store.reading() as db:
+            return await revocations.after(db, sequence, window)
+
+
+class LinkService:
+    """What edges ask: gateway.link.server.Service."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def resolve(
+        self, kind: str, credential: str, address: str, agent: str, stream: bool
+    ) -> frames.Message:
+        return await resolve(self._context, kind, credential, address, agent, stream)
+
+    async def renew(self, credential: str, bearer: bool, address: str, agent: str) -> frames.Message:
+        return await renew_for_link(self._context, credential, bearer, address, agent)
+
+    async def touch(self, sessions: list[tuple[str, float]]) -> None:
+        await touch(self._context, sessions)
+
+
+async def assemble(
+    settings: Service, clock: Callable[[], float] = time.time, book: EdgeBook | None = None
+) -> Context:
+    """Everything, ready to serve; what is wrong with secrets or database is raised as they tell it."""
+    secrets = master.load(settings, ServiceLog())
+    store = await Store.open(settings.database_url, settings.migrate, clock)
+    try:
+        async with store.reading() as db:
+            secrets.require(await session_rows.key_ids(db))
+        keys = Keys(settings, secrets)
+        await keys.tend(store)
+        counters = Counters()
+        propagation = Propagation(
+            Log(store),
+            settings.tokens.access_ttl,
+            book=book,
+            observe=lambda seconds: counters.observe("revocation_propagation_seconds", seconds),
+        )
+        await propagation.start()
+        limits = Limits(Limiters(), settings.limits)
+        return Context(
+            settings,
+            store,
+            secrets,
+            keys,
+            Tokens(secrets),
+            Passwords(settings),
+            propagation,
+            limits,
+            counters,
+        )
+    except BaseException:
+        await store.close()
+        raise
+
+
+async def dismantle(context: Context) -> None:
+    await context.propagation.close()
+    context.passwords.close()
+    await context.store.close()
+
+
+def reconfigure(context: Context, settings: Service) -> None:
+    """Go on with other settings; raises ValueError, and changes nothing, where that needs a restart."""
+    fixed = [name for name in FIXED if getattr(settings, name) != getattr(context.settings, name)]
+    if fixed:
+        raise ValueError(f"identity: {', '.join(fixed)} can't change while it runs; restart it")
+    context.keys.use(settings, context.secrets)
+    context.passwords.use(settings)
+    context.limits.use(settings.limits)
+    context.propagation.token_ttl = settings.tokens.access_ttl
+    context.settings = settings

@@ -1,0 +1,211 @@
+"""The identity service's process: takes its sockets and settings from the supervisor, and serves.
+
+python -m gateway.identity.service --control FD
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+
+from gateway.config import service as config
+from gateway.config.faults import ConfigFaults
+from gateway.config.service import Service
+from gateway.identity import assembly, control, purge
+from gateway.identity.app import make_app
+from gateway.identity.context import Context
+from gateway.identity.edge_book import book_beside
+from gateway.identity.keys import TEND_EVERY
+from gateway.identity.table import endpoints
+from gateway.link import frames
+from gateway.link.server import LinkServer
+from gateway.model.metrics import Sample
+from gateway.store import sessions as session_rows
+from gateway.store.faults import StoreFault
+
+log = logging.getLogger(__name__)
+CONTROL = "control.sock"  # in the data folder
+PURGE_EVERY = 600.0
+COUNT_EVERY = 15.0
+BACKLOG = 1024
+KEEPALIVE = 120.0  # longer than the edge keeps an idle connection
+LAST_REQUESTS = 5.0  # seconds that requests may take when the process is told to drain without a time
+
+
+class IdentityService:
+    """The running service: its context, its two sockets and the tasks that look after things."""
+
+    def __init__(self, context: Context, http: socket.socket, link: socket.socket) -> None:
+        self.context = context
+        self._http = http
+        self._server = LinkServer(
+            link, assembly.LinkService(context), context.propagation, logging.getLogger("gateway.link")
+        )
+        self._runner: web.AppRunner | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._active = 0
+
+    async def start(self) -> None:
+        await self._server.start()
+        self._runner = await self._serve()
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(_every(TEND_EVERY, self._tend)),
+            loop.create_task(_every(PURGE_EVERY, self._purge)),
+            loop.create_task(_every(COUNT_EVERY, self._count)),
+            loop.create_task(control.serve(self.context, Path(self.context.settings.data) / CONTROL)),
+        ]
+
+    async def _serve(self) -> web.AppRunner:
+        app = make_app(self.context, *endpoints(self.context.settings))
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            auto_decompress=False,  # compressed bodies are refused, so none is ever unpacked
+            handler_cancellation=False,  # a client that leaves does not stop what it began
+            keepalive_timeout=KEEPALIVE,
+            shutdown_timeout=LAST_REQUESTS,
+        )
+        await runner.setup()
+        # the socket is the supervisor's: a duplicate of it can be closed, and queued connections stay
+        await web.SockSite(runner, self._http.dup(), backlog=BACKLOG).start()
+        return runner
+
+    async def reload(self, settings: Service) -> str:
+        """The reason why it can't be done; empty when it was done."""
+        try:
+            assembly.reconfigure(self.context, settings)
+        except ValueError as error:
+            return str(error)
+        old, self._runner = self._runner, await self._serve()
+        if old is not None:
+            await old.cleanup()
+        return ""
+
+    async def _tend(self) -> None:
+        await self.context.keys.tend(self.context.store)
+
+    async def _purge(self) -> None:
+        await purge.purge(self.context)
+
+    async def _count(self) -> None:
+        async with self.context.store.reading() as db:
+            self._active = await session_rows.count_live(db)
+
+    def samples(self) -> list[Sample]:
+        return [
+            *self.context.counters.samples(),
+            *self.context.store.samples(),
+            Sample("sessions_active", (), self._active),
+        ]
+
+    async def drain(self, patience: float) -> None:
+        """Answer what has come, take no more; then let go of edges and store."""
+        if self._runner is not None:
+            for site in list(self._runner.sites):
+                await site.stop()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._runner.cleanup()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.close()
+        await assembly.dismantle(self.context)
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(max(seconds, 30.0)):
+                await work()
+        except Exception as error:  # it is tried again; the class tells enough, and no text of it goes out
+            log.error("%s failed and will be tried again: %s", work.__name__.strip("_"), type(error).__name__)
+        await asyncio.sleep(seconds)
+
+
+async def serve(sock: socket.socket) -> int:
+    """Follow the supervisor's messages until it says drain, or is gone."""
+    sock.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=sock)
+    incoming = frames.FrameReader()
+    running: IdentityService | None = None
+
+    async def tell(message: frames.Message) -> None:
+        with contextlib.suppress(OSError):
+            writer.write(frames.encode(message))
+            await writer.drain()
+
+    patience = LAST_REQUESTS
+    told = False
+    while not told:
+        data = await reader.read(1 << 20)
+        if not data:
+            break
+        for message in incoming.feed(data):
+            kind = message["t"]
+            if kind == "start":
+                try:
+                    running = await _started(message)
+                except (ConfigFaults, StoreFault, OSError, ValueError) as fault:
+                    await tell({"t": "failed", "error": str(fault)})
+                    return 1
+                await tell({"t": "ready"})
+            elif running is None:
+                continue
+            elif kind == "reload":
+                error = await _reloaded(running, message["service"])
+                await tell({"t": "reloaded", "id": message["id"], "error": error})
+            elif kind == "collect":
+                await tell({"t": "counters", "id": message["id"], "samples": running.samples()})
+            elif kind == "drain":
+                patience, told = float(message["timeout"]), True
+    if running is not None:
+        await running.drain(patience)
+        await tell({"t": "counters", "id": -1, "samples": running.samples()})
+    await tell({"t": "drained"})
+    writer.close()
+    return 0
+
+
+async def _started(message: frames.Message) -> IdentityService:
+    http, link = (socket.socket(fileno=message[name]) for name in ("http", "link"))
+    context = await assembly.assemble(config.decode(message["service"]), book=book_beside(link))
+    running = IdentityService(context, http, link)
+    await running.start()
+    return running
+
+
+async def _reloaded(running: IdentityService, data: bytes) -> str:
+    try:
+        return await running.reload(config.decode(data))
+    except Exception as error:
+        log.exception("a reload crashed")
+        return f"the identity service could not use the configuration: {type(error).__name__}"
+
+
+def main(argv: list[str]) -> int:
+    if len(argv) != 3 or argv[1] != "--control":
+        sys.stderr.write("gateway.identity.service is started by `postern run`\n")
+        return 2
+    set_up_logging()
+    return uvloop.run(serve(socket.socket(fileno=int(argv[2]))))
+
+
+def set_up_logging() -> None:
+    from gateway.edge.service_lines import Lines  # noqa: PLC0415 - only a process of its own needs it
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines(readable=sys.stderr.isatty()))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,38 @@
+"""Fixtures of the identity tests: the service over each database, empty at the start."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.store.database import Store
+from tests.identity.rig import Rig, running
+from tests.kit.postgres import Postgres, postgres_server
+
+__all__ = ["postgres_server"]
+
+
+@pytest.fixture(scope="session")
+def template(postgres_server: Postgres) -> str:
+    """A migrated PostgreSQL database, to be copied."""
+
+    async def migrate(url: str) -> None:
+        await (await Store.open(url, "auto")).close()
+
+    return postgres_server.make_template("identity", lambda url: asyncio.run(migrate(url)))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The url of a database of its own."""
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path}/postern.db"
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.make_database(request.getfixturevalue("template"))
+
+
+@pytest.fixture
+async def rig(database: str) -> AsyncIterator[Rig]:
+    async with running(database) as rig:
+        yield rig

@@ -1,0 +1,251 @@
+"""The frame around all calls: bodies, kinds of content, methods, origins, problems."""
+
+import gzip
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.identity.web import Call, Endpoint, Reply
+from gateway.model import credentials, faults
+from tests.identity.rig import SETTINGS, Rig, running
+from tests.kit.postgres import Postgres
+
+JSON = {"Content-Type": "application/json"}
+KIB = 1024
+
+
+async def validate(rig: Rig, data: bytes | None, headers: dict[str, str]) -> Any:
+    return await rig.api("POST", "/validate", data=data, headers=headers)
+
+
+@pytest.mark.parametrize(
+    "data", [b"[]", b"null", b'"x"', b"1", b"{", b"\xff{}", b'{"token": NaN}', b"[" * 5000, b"{'token': 1}"]
+)
+async def test_a_body_that_is_no_json_object_is_400(rig: Rig, data: bytes) -> None:
+    answer = await validate(rig, data, JSON)
+    assert (answer.status, answer.code) == (400, "bad_json")
+
+
+async def test_a_body_over_64_kib_is_413(rig: Rig) -> None:
+    fits = b'{"token": "%s"}' % (b"x" * (64 * KIB - 13))
+    assert len(fits) == 64 * KIB
+    assert (await validate(rig, fits, JSON)).status == 200
+    answer = await validate(rig, fits + b" ", JSON)
+    assert (answer.status, answer.code) == (413, "body_too_large")
+
+
+async def test_a_compressed_body_is_refused_before_it_is_unpacked(rig: Rig) -> None:
+    bomb = gzip.compress(b'{"token": "' + b"x" * (10 * KIB * KIB) + b'"}')
+    for data in (bomb, gzip.compress(b"{}")):
+        answer = await validate(rig, data, JSON | {"Content-Encoding": "gzip"})
+        assert (answer.status, answer.code) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+)
+async def test_a_body_of_another_kind_is_415(rig: Rig, kind: str) -> None:
+    """Pages of other sites can send these without asking."""
+    answer = await validate(rig, b'{"token": "x"}', {"Content-Type": kind} if kind else {})
+    assert (answer.status, answer.code) == (415, "unsupported_media_type")
+
+
+async def test_a_charset_does_not_hurt(rig: Rig) -> None:
+    kind = {"Content-Type": "application/json; charset=utf-8"}
+    assert (await validate(rig, b'{"token": "x"}', kind)).status == 200
+
+
+async def test_every_wrong_field_is_told_at_once_and_none_of_its_values(rig: Rig) -> None:
+    secret = "psr_" + "Secret9" * 8
+    answer = await rig.api("POST", "/validate", {"token": [secret], "extra": secret, "also": 1})
+    assert (answer.status, answer.code) == (422, "invalid_fields")
+    assert answer.body["errors"].keys() == {"token", "extra", "also"}
+    assert answer.body["errors"]["extra"] == ["Unknown field."]
+    assert secret not in str(answer.body)
+
+
+@pytest.mark.parametrize("value", ["a\x00b", {"deep": {"er": "\x00"}}, ["\x00"]])
+async def test_what_no_database_keeps_is_refused(rig: Rig, value: Any) -> None:
+    answer = await rig.api("POST", "/validate", {"token": value})
+    assert (answer.status, answer.code) == (422, "invalid_fields")
+
+
+async def test_half_a_surrogate_pair_is_refused(rig: Rig) -> None:
+    answer = await validate(rig, b'{"token": "\\ud800"}', JSON)
+    assert answer.status in (400, 422)
+
+
+async def test_a_call_that_needs_no_body_takes_none_and_an_empty_object(rig: Rig) -> None:
+    bodies: list[dict[str, str] | None] = [None, {}]
+    for body in bodies:
+        opened = await rig.signed_in(f"u{body is None}")
+        assert (await rig.api("POST", "/revoke-all-tokens", body, bearer=opened.access_token)).status == 200
+    opened = await rig.signed_in("nosy")
+    answer = await rig.api("POST", "/revoke-all-tokens", {"user": "x"}, bearer=opened.access_token)
+    assert (answer.status, answer.code) == (422, "invalid_fields")
+
+
+async def test_a_call_that_needs_a_body_says_so(rig: Rig) -> None:
+    for data in (None, b""):
+        answer = await validate(rig, data, JSON)
+        assert answer.status == 400
+
+
+async def test_problems_carry_a_stable_code_and_the_requests_id(rig: Rig) -> None:
+    answer = await rig.api("GET", "/sessions")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.body == {
+        "type": "about:blank", "title": faults.CREDENTIAL_MISSING.title, "status": 401,
+        "code": "credential_missing", "detail": "", "request_id": "test-request",
+    }  # fmt: skip
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="postern"'
+
+
+async def test_what_is_not_there_is_404_and_a_wrong_method_405(rig: Rig) -> None:
+    assert (await rig.api("GET", "/nothing")).code == "no_route"
+    assert (await rig.call("GET", "/")).code == "no_route"
+    answer = await rig.api("PUT", "/sessions")
+    assert (answer.status, answer.code) == (405, "method_not_allowed")
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "DELETE"}
+
+
+async def test_head_is_get_without_a_body(rig: Rig) -> None:
+    opened = await rig.signed_in()
+    answer = await rig.api("HEAD", "/sessions", bearer=opened.access_token)
+    assert (answer.status, answer.body) == (200, None)
+    assert int(answer.headers["Content-Length"]) > 2
+
+
+async def test_answers_are_kept_by_nobody(rig: Rig) -> None:
+    for answer in (await rig.api("GET", "/sessions"), await rig.api("POST", "/validate", {"token": "x"})):
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("line", ["Basic YTpi", "Bearer", "psa_x", "Bearer psa_x y", ""])
+async def test_whatever_stands_in_authorization_is_a_credential(rig: Rig, line: str) -> None:
+    answer = await rig.api("GET", "/sessions", headers={"Authorization": line})
+    assert (answer.status, answer.code) == (401, "invalid_token")
+    assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+
+
+async def test_the_scheme_is_read_without_case(rig: Rig) -> None:
+    opened = await rig.signed_in()
+    headers = {"Authorization": f"bEARER  {opened.access_token}"}
+    assert (await rig.api("GET", "/sessions", headers=headers)).status == 200
+
+
+async def test_two_cookies_of_ours_are_one_too_many(rig: Rig) -> None:
+    answer = await rig.api("GET", "/sessions", headers={"Cookie": "__Host-postern=a; __Host-postern=b"})
+    assert (answer.status, answer.code) == (400, "duplicate_credential")
+
+
+async def test_an_agent_that_is_no_text_is_no_fault(rig: Rig) -> None:
+    opened = await rig.signed_in()
+    answer = await rig.api(
+        "POST", "/refresh", {"refresh_token": opened.refresh_token}, agent="\udcff\udcfe firefox"
+    )
+    assert answer.status == 200
+
+
+async def test_T25_a_crash_is_500_and_tells_nobody_a_token(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = credentials.new(credentials.API_KEY)
+
+    async def crash(call: Call) -> Reply:
+        raise RuntimeError(f"no such thing as {token}")
+
+    crashing = Endpoint("POST", "/crash", crash, "Crash", answers={204: None})
+    async with running(database, more=[crashing]) as rig:
+        answer = await rig.api("POST", "/crash")
+        assert (answer.status, answer.code) == (500, "internal_error")
+    told = "".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+    assert "no such thing as" in told and "test-request" in told
+    assert token not in told and token not in str(answer)
+
+
+# Origins
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Origin": "https://gate.test"}, 200),
+        ({"Origin": "https://app.test", "Sec-Fetch-Site": "cross-site"}, 200),
+        ({"Origin": "https://evil.test", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "https://evil.test", "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "https://evil.test"}, 403),
+        ({"Origin": "http://gate.test"}, 403),
+        ({"Origin": "null"}, 403),
+        ({}, 403),
+    ],
+)
+async def test_T38_a_cookie_signs_in_only_for_pages_that_may(
+    database: str, headers: dict[str, str], status: int
+) -> None:
+    settings = msgspec.structs.replace(SETTINGS, cors_origins=("https://app.test",))
+    async with running(database, settings) as rig:
+        opened = await rig.signed_in(cookie=True)
+        cookie = opened.set_cookie.partition("=")[2].partition(";")[0]
+        answer = await rig.api("POST", "/logout", {"scope": "others"}, cookie=cookie, headers=headers)
+        assert answer.status == status
+        assert (await rig.api("GET", "/sessions", cookie=cookie, headers=headers)).status == 200
+
+
+async def test_pages_of_listed_origins_may_call_and_no_others(database: str) -> None:
+    settings = msgspec.structs.replace(SETTINGS, cors_origins=("https://app.test",))
+    preflight = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type, authorization",
+    }
+    async with running(database, settings) as rig:
+        ours = await rig.api("OPTIONS", "/refresh", headers=preflight | {"Origin": "https://app.test"})
+        assert ours.status == 200
+        assert ours.headers["Access-Control-Allow-Origin"] == "https://app.test"
+        assert ours.headers["Access-Control-Allow-Credentials"] == "true"
+        other = await rig.api("OPTIONS", "/refresh", headers=preflight | {"Origin": "https://evil.test"})
+        assert (other.status, other.code) == (403, "origin_refused")
+        refused = await rig.api("GET", "/sessions", headers={"Origin": "https://app.test"})
+        assert refused.headers["Access-Control-Allow-Origin"] == "https://app.test"
+        assert "Origin" in refused.headers["Vary"]
+
+
+async def test_where_any_origin_may_call_none_brings_a_cookie(database: str) -> None:
+    settings = msgspec.structs.replace(SETTINGS, cors_origins=("*",))
+    async with running(database, settings) as rig:
+        answer = await rig.api("GET", "/sessions", headers={"Origin": "https://any.test"})
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://any.test"
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+        opened = await rig.signed_in(cookie=True)
+        cookie = opened.set_cookie.partition("=")[2].partition(";")[0]
+        answer = await rig.api("POST", "/logout", cookie=cookie, headers={"Origin": "https://any.test"})
+        assert answer.code == "origin_refused"
+
+
+async def test_refreshes_of_one_address_are_limited(database: str) -> None:
+    settings = msgspec.structs.replace(SETTINGS, limits={"refresh": (2, 60)})
+    async with running(database, settings) as rig:
+        codes = [(await rig.refresh("psr_x")).status for _ in range(3)]
+        assert codes == [400, 400, 429]
+        limited = await rig.refresh("psr_x")
+        assert limited.code == "rate_limited" and 0 < int(limited.headers["Retry-After"]) <= 60
+        assert (await rig.refresh("psr_x", address="198.51.100.1")).status == 400
+
+
+async def test_the_database_away_is_503_with_when_to_come_again(
+    postgres_server: Postgres, template: str
+) -> None:
+    url = postgres_server.make_database(template)
+    async with running(url) as rig:
+        opened = await rig.signed_in()
+        postgres_server.drop_database(url)
+        for answer in (
+            await rig.refresh(opened.refresh_token),
+            await rig.api("GET", "/sessions", bearer=opened.access_token),
+        ):
+            assert (answer.status, answer.code) == (503, "store_unavailable")
+            assert answer.headers["Retry-After"] == "1"
