@@ -24,6 +24,7 @@ IMPORTED_AS = {
     "pyyaml": "yaml",
     "prometheus-client": "prometheus_client",
     "pydantic-settings": "pydantic_settings",
+    "aiohttp-cors": "aiohttp_cors",
     "argon2-cffi": "argon2",
     "pyjwt": "jwt",
 }
