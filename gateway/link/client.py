@@ -115,6 +115,7 @@ class Link:
         connection = self._connection
         if connection is not None:
             self._send({"t": "bye"})
+            self.up = False  # as its owner wants it: nobody need be told
             self.lost(connection)
             connection.transport.close()
         for task in list(self._handling):

@@ -155,6 +155,7 @@ async def test_another_hello_is_said_over_another_connection(house: House) -> No
 async def test_who_says_good_bye_is_not_waited_for(house: House) -> None:
     edge = await house.edge()
     edge.link.close()
+    assert edge.events == ["up"]
     await until(lambda: house.propagation.edges() == [])
     settled = await house.propagation.settle([house.rows.write()])
     assert (settled.edges, settled.pending) == (0, ())
