@@ -51,7 +51,7 @@ class Options(msgspec.Struct, frozen=True):
     on_ready: Callable[[], None] | None = None
     compiler: tuple[str, ...] = (sys.executable, "-m", "gateway.config.compile")
     worker: tuple[str, ...] = (sys.executable, "-m", "gateway.edge.worker")
-    identity: tuple[str, ...] = ()  # empty: none is run
+    identity: tuple[str, ...] = (sys.executable, "-m", "gateway.identity.service")  # empty: none is run
 
 
 class Supervisor:

@@ -91,7 +91,7 @@ async def assemble(
             observe=lambda seconds: counters.observe("revocation_propagation_seconds", seconds),
         )
         await propagation.start()
-        limits = Limits(Limiters(), settings.limits)
+        limits = Limits(Limiters(), settings)
         return Context(
             settings,
             store,
@@ -121,6 +121,6 @@ def reconfigure(context: Context, settings: Service) -> None:
         raise ValueError(f"identity: {', '.join(fixed)} can't change while it runs; restart it")
     context.keys.use(settings, context.secrets)
     context.passwords.use(settings)
-    context.limits.use(settings.limits)
+    context.limits.use(settings)
     context.propagation.token_ttl = settings.tokens.access_ttl
     context.settings = settings
