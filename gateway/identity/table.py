@@ -4,11 +4,23 @@ from typing import Any
 
 from gateway.config.service import Service
 from gateway.identity import openapi
-from gateway.identity.http import jwks, logout, refresh, sessions, validate
+from gateway.identity.http import (
+    events,
+    jwks,
+    login,
+    logout,
+    me,
+    password,
+    reauth,
+    refresh,
+    register,
+    sessions,
+    validate,
+)
 from gateway.identity.http import openapi as document_of
 from gateway.identity.web import Endpoint
 
-API = (refresh, validate, logout, sessions)
+API = (register, login, reauth, refresh, validate, logout, sessions, me, password, events)
 
 
 def endpoints(settings: Service) -> tuple[list[Endpoint], list[Endpoint]]:
