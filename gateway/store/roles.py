@@ -73,6 +73,11 @@ async def holders(db: Database, role: str) -> list[str]:
     return [row[0] for row in await db.rows("role_holders", role=role)]
 
 
+async def able(db: Database, permission: str) -> int:
+    """How many users have this permission and are not locked."""
+    return int(await db.value("roles_able", quoted=msgspec.json.encode(permission).decode()))
+
+
 def _role(row: Row) -> Role:
     name, permissions, created_at = row
     return Role(name, _permissions(permissions), created_at)

@@ -150,4 +150,5 @@ INSERT INTO roles (name, permissions, created_at) VALUES
 
 INSERT INTO facts (name, value) VALUES
     ('store_id', replace(gen_random_uuid()::text, '-', '')),
-    ('lock_signing_keys', '');
+    ('lock_signing_keys', ''),
+    ('lock_admins', '');

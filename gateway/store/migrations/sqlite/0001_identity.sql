@@ -144,4 +144,5 @@ INSERT INTO roles (name, permissions, created_at) VALUES
 
 INSERT INTO facts (name, value) VALUES
     ('store_id', lower(hex(randomblob(16)))),
-    ('lock_signing_keys', '');
+    ('lock_signing_keys', ''),
+    ('lock_admins', '');
