@@ -147,6 +147,11 @@ def _local(text: str) -> str:
     return text
 
 
+def searched(text: str) -> str:
+    """Part of an address or a user name, in the spelling of keys."""
+    return _lower(unicodedata.normalize("NFKC", text.strip()))
+
+
 def domain(text: str) -> str:
     """A domain in ASCII, by IDNA 2008's rules for what a label may hold (RFC 5891, 5892), or BadName.
 

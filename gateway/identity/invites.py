@@ -1,0 +1,101 @@
+"""Invites: keys that let somebody register once, for one address or any, with roles if it says so."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.identity import fields, names
+from gateway.identity.audit import INVITE_MADE, INVITE_WITHDRAWN, audit
+from gateway.identity.context import Context
+from gateway.identity.web import Asker, Refused
+from gateway.model import credentials, faults
+from gateway.store import onetime, roles
+from gateway.store.onetime import OneTimeKey
+
+if TYPE_CHECKING:
+    from gateway.store.database import Database
+
+LASTS = 7 * 86400  # seconds
+LONGEST = 90 * 86400
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What an invite gives."""
+
+    email: str = ""  # the key of the one address that may use it; empty: any
+    roles: tuple[str, ...] = ()
+    by: str = ""
+
+
+class Invite(msgspec.Struct, frozen=True):
+    id: str  # of the key, which nobody can read again
+    terms: Terms
+    created_at: int
+    expires_at: int
+
+
+async def make(
+    context: Context,
+    email: str = "",
+    given: Sequence[str] = (),
+    lasts: float = LASTS,
+    by: str = "",
+    asker: Asker | None = None,
+) -> tuple[str, Invite]:
+    """The key, shown this once, and what is kept of it."""
+    found = fields.Fields()
+    address = found.take("email", names.email, email or None)
+    found.refuse()
+    terms = Terms(address.key if address else "", tuple(sorted(set(given))), by)
+    key = credentials.new(credentials.INVITE)
+    stored = credentials.stored(key)
+    async with context.store.writing() as db:
+        known = {role.name for role in await roles.every(db)}
+        for role in terms.roles:
+            if role not in known:
+                found.wrong("roles", f"There is no role {role}.")
+        found.refuse()
+        expires = db.now + round(lasts * 1000)
+        await onetime.insert(db, stored, credentials.INVITE, expires, data=fields.json(terms))
+        await audit(db, INVITE_MADE, actor=by, asker=asker, invite=_id(stored), roles=terms.roles)
+        made = Invite(_id(stored), terms, db.now, expires)
+    return key, made
+
+
+async def listed(context: Context) -> list[Invite]:
+    """Those that can still be used, newest first."""
+    async with context.store.reading() as db:
+        return [_invite(each) for each in await onetime.good_of(db, credentials.INVITE)]
+
+
+async def withdraw(context: Context, invite_id: str, by: str, asker: Asker | None = None) -> None:
+    async with context.store.writing() as db:
+        for each in await onetime.good_of(db, credentials.INVITE):
+            if _id(each.hash) == invite_id and await onetime.delete(db, each.hash, credentials.INVITE):
+                await audit(db, INVITE_WITHDRAWN, actor=by, asker=asker, invite=invite_id)
+                return
+        raise Refused(faults.NOT_FOUND)
+
+
+async def use(db: "Database", key: str, email_key: str) -> tuple[str, ...]:
+    """The roles it gives; Refused when it can't be used. Used once, whoever asks at the same time; not at all
+    when the unit it is used in fails."""
+    found = await onetime.use(db, credentials.stored(key), credentials.INVITE)
+    if found is None:
+        raise Refused(faults.INVALID_KEY, "This invite is not, or no longer, valid.")
+    terms = _invite(found).terms
+    if terms.email and terms.email != email_key:
+        raise Refused(faults.INVALID_KEY, "This invite is not, or no longer, valid.")
+    known = {role.name for role in await roles.every(db)}
+    return tuple(role for role in terms.roles if role in known)  # some may be gone by now
+
+
+def _invite(key: OneTimeKey) -> Invite:
+    terms = msgspec.json.decode(key.data, type=Terms)
+    return Invite(_id(key.hash), terms, key.created_at, key.expires_at)
+
+
+def _id(stored: bytes) -> str:
+    """Tells invites apart; nothing can be done with it but withdraw one."""
+    return stored.hex()[:32]

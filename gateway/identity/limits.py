@@ -1,0 +1,42 @@
+"""How often one address may ask (identity.limits), and the lockout, which counts in the same place."""
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+from gateway.config.service import Service
+from gateway.identity.lockout import Lockout
+from gateway.identity.web import Asker, Refused
+from gateway.model import faults
+from gateway.model.addresses import prefix
+from gateway.store.limiters import Rule
+
+if TYPE_CHECKING:
+    from gateway.store.limiters import Counter
+
+
+class Limits:
+    def __init__(self, counter: "Counter", settings: Service) -> None:
+        self._counter = counter
+        self.lockout = Lockout(counter, settings)
+        self._rules = _rules(settings)
+
+    def use(self, settings: Service) -> None:
+        """The settings from now on."""
+        self._rules = _rules(settings)
+        self.lockout.use(settings)
+
+    async def check(self, name: str, asker: Asker) -> None:
+        """Counts this call; Refused with the seconds to wait when its address has had enough: of IPv6 the
+        network of 64 bits."""
+        rule = self._rules.get(name)
+        if rule is None:
+            return
+        hit = await self._counter.hit(rule, prefix(asker.address, 32, 64))
+        if not hit.allowed:
+            raise Refused(faults.RATE_LIMITED, headers=(("Retry-After", str(max(1, ceil(hit.reset_in)))),))
+
+
+def _rules(settings: Service) -> dict[str, Rule]:
+    return {
+        name: Rule(f"identity.{name}", amount, seconds) for name, (amount, seconds) in settings.limits.items()
+    }

@@ -1,0 +1,128 @@
+"""Roles and who has them: changed so that every edge knows, and somebody is always left to administer."""
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from gateway.identity.audit import ROLE_CHANGED, ROLE_DELETED, ROLES_CHANGED, audit
+from gateway.identity.context import Context
+from gateway.identity.fields import Fields
+from gateway.identity.web import ADMIN, Asker, Refused
+from gateway.model import faults
+from gateway.store import accounts as users
+from gateway.store import facts, revocations
+from gateway.store import roles as rows
+from gateway.store.roles import Rights, Role
+
+if TYPE_CHECKING:
+    from gateway.identity.propagation import Settled
+    from gateway.store.database import Database
+
+SHIPPED = ("user", "admin")
+# No comma, no space: lists of them stay lists in headers and in claims.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+_PERMISSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:*/-]{0,99}")
+_MOST_PERMISSIONS = 200
+
+
+async def listed(context: Context) -> list[Role]:
+    async with context.store.reading() as db:
+        return await rows.every(db)
+
+
+async def put(
+    context: Context, name: str, permissions: Iterable[str], by: str, asker: Asker | None = None
+) -> "Settled":
+    """The role has exactly these permissions from now on; it is made if there is none."""
+    given = sorted(set(permissions))
+    _check(name, given)
+    async with context.store.writing() as db:
+        async with Admins(db):
+            if not await rows.update(db, name, given):
+                await rows.insert(db, name, given)
+        await revocations.write(db, "changed")  # whoever has it: everybody is looked at again
+        await audit(db, ROLE_CHANGED, actor=by, asker=asker, role=name, permissions=given)
+    return await context.propagation.settle(db.revocations)
+
+
+async def delete(context: Context, name: str, by: str, asker: Asker | None = None) -> "Settled":
+    """Nobody has it any more."""
+    if name in SHIPPED:
+        raise Refused(faults.SHIPPED_ROLE)
+    async with context.store.writing() as db:
+        async with Admins(db):
+            if not await rows.delete(db, name):
+                raise Refused(faults.NOT_FOUND)
+        await revocations.write(db, "changed")
+        await audit(db, ROLE_DELETED, actor=by, asker=asker, role=name)
+    return await context.propagation.settle(db.revocations)
+
+
+async def set_of(
+    context: Context, user_id: str, wanted: Iterable[str], by: str, asker: Asker | None = None
+) -> tuple[Rights, "Settled"]:
+    """The user has exactly these roles from now on."""
+    names = set(wanted)
+    async with context.store.writing() as db:
+        async with Admins(db):
+            if await users.locked(db, user_id) is None:
+                raise Refused(faults.NOT_FOUND)
+            await known(db, names)
+            before = set((await rows.of(db, user_id)).roles)
+            for name in sorted(names - before):
+                await rows.grant(db, user_id, name, by)
+            for name in sorted(before - names):
+                await rows.withdraw(db, user_id, name)
+        rights = await rows.of(db, user_id)
+        if names != before:
+            await revocations.write(db, "changed", user=user_id)
+            await audit(
+                db, ROLES_CHANGED, user_id, by, asker=asker,
+                given=sorted(names - before), taken=sorted(before - names),
+            )  # fmt: skip
+    return rights, await context.propagation.settle(db.revocations)
+
+
+async def known(db: "Database", names: Iterable[str]) -> None:
+    """Refused when there is no such role."""
+    there = {role.name for role in await rows.every(db)}
+    found = Fields()
+    for name in sorted(names):
+        if name not in there:
+            found.wrong("roles", f"There is no role {name}.")
+    found.refuse()
+
+
+class Admins:
+    """What is done within it must leave a user with postern:admin who can sign in, if there was one. Taken
+    before any other lock; one at a time, else two could each take the other's right away."""
+
+    def __init__(self, db: "Database") -> None:
+        self._db = db
+        self._before = 0
+
+    async def __aenter__(self) -> None:
+        await facts.lock(self._db, "lock_admins")
+        self._before = await rows.able(self._db, ADMIN)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._before and not await rows.able(self._db, ADMIN):
+            raise Refused(faults.LAST_ADMIN)
+
+
+def _check(name: str, permissions: list[str]) -> None:
+    found = Fields()
+    if not _NAME.fullmatch(name):
+        found.wrong(
+            "name", "Use up to 64 letters, digits, and any of . _ : -, and begin with a letter or digit."
+        )
+    if len(permissions) > _MOST_PERMISSIONS:
+        found.wrong("permissions", f"Give at most {_MOST_PERMISSIONS}.")
+    for permission in permissions:
+        if not _PERMISSION.fullmatch(permission):
+            found.wrong(
+                "permissions",
+                "Use up to 100 letters, digits, and any of . _ : * / -, and begin with a letter or digit.",
+            )
+            break
+    found.refuse()

@@ -1,0 +1,140 @@
+"""Proving a password: to sign in, and again for what needs a fresh proof; equal work whoever asks."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.identity import lockout, names, sessions
+from gateway.identity.audit import LOGIN_FAILED, PASSWORD_REFUSED, REAUTHENTICATED, SESSION_CREATED, audit
+from gateway.identity.context import Context
+from gateway.identity.passwords import Busy, Matches
+from gateway.identity.sessions import OpenedSession
+from gateway.identity.web import Asker, Caller, Refused
+from gateway.model import faults
+from gateway.store import accounts as users
+from gateway.store import revocations, roles
+from gateway.store import sessions as rows
+from gateway.store.accounts import User
+
+if TYPE_CHECKING:
+    from gateway.identity.propagation import Settled
+
+NOT_CONFIRMED = "Name or password is not right, or the address is not confirmed yet."
+
+
+class SignedIn(msgspec.Struct, frozen=True):
+    """An open session, and what its token answer is made from; never to be logged."""
+
+    opened: OpenedSession
+    user: User
+    roles: tuple[str, ...]
+    permissions: tuple[str, ...]
+    now: int
+
+    def __repr__(self) -> str:
+        return f"SignedIn({self.opened!r})"
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        return sessions.token_answer(self.opened, self.user, self.roles, self.permissions, self.now)
+
+
+async def sign_in(
+    context: Context, asker: Asker, identifier: str, password: str, cookie: bool = False, bearer: bool = False
+) -> SignedIn:
+    """A session for who knows the password; Refused, the same for wrong, unknown, locked and waiting: each
+    takes one look-up, one comparison by argon2 and one row of audit."""
+    began, result = time.perf_counter(), "failed"
+    try:
+        signed = await _sign_in(context, asker, names.identifier(identifier), password, cookie, bearer)
+        result = "ok"
+        return signed
+    except Refused as refused:
+        if refused.fault is faults.SIGN_IN_BUSY:
+            result = "busy"
+        raise
+    finally:
+        context.counters.count("logins_total", result)
+        context.counters.observe("login_duration_seconds", time.perf_counter() - began)
+
+
+async def _sign_in(
+    context: Context, asker: Asker, identifier: str, password: str, cookie: bool, bearer: bool
+) -> SignedIn:
+    async with context.store.reading() as db:
+        user = await users.by_identifier(db, identifier)
+    account = lockout.of_user(user.user_id) if user else lockout.of_nobody(identifier)
+    tried = lockout.attempt(account, asker.address)
+    match = await _compared(context, tried, password, user.password_hash if user else None)
+    if user is None or match is None or not _may_sign_in(context, user):
+        await _failed(context, tried, LOGIN_FAILED, user.user_id if user else "", asker)
+        detail = NOT_CONFIRMED if context.settings.confirmation == "required" else ""
+        raise Refused(faults.INVALID_CREDENTIALS, detail)
+    renewed = await context.passwords.hash(password) if match.needs_rehash else None
+    async with context.store.writing() as db:
+        opened = await sessions.open_session(context, db, user, asker, cookie=cookie, bearer=bearer)
+        await users.signed_in(db, user.user_id, asker.address)
+        if isinstance(renewed, str) and user.password_hash:  # too busy: another sign-in will do it
+            await users.rehash(db, user.user_id, user.password_hash, renewed)
+        rights = await roles.of(db, user.user_id)
+        await audit(db, SESSION_CREATED, user.user_id, session=opened.session.session_id, asker=asker)
+        now = db.now
+    await context.limits.lockout.succeeded(tried)
+    return SignedIn(opened, user, rights.roles, rights.permissions, now)
+
+
+def _may_sign_in(context: Context, user: User) -> bool:
+    confirmed = user.confirmed or context.settings.confirmation == "optional"
+    return user.locked_at is None and confirmed
+
+
+async def prove(context: Context, caller: Caller, asker: Asker, password: str) -> None:
+    """Refused unless this is the caller's password. Failures count as those of sign-in do: a stolen token is
+    no way round the lockout."""
+    tried = lockout.attempt(lockout.of_user(caller.user.user_id), asker.address)
+    if await _compared(context, tried, password, caller.user.password_hash) is None:
+        await _failed(context, tried, PASSWORD_REFUSED, caller.user.user_id, asker)
+        raise Refused(faults.INVALID_CREDENTIALS)
+    await context.limits.lockout.succeeded(tried)
+
+
+async def prove_again(context: Context, caller: Caller, asker: Asker, password: str) -> "Settled":
+    """The caller's session is fresh from now on, and every edge knows."""
+    await prove(context, caller, asker, password)
+    async with context.store.writing() as db:
+        user = await users.locked(db, caller.user.user_id)
+        session = await sessions.still(db, caller)
+        if user is None or user.password_changed_at != caller.user.password_changed_at:
+            raise Refused(faults.INVALID_CREDENTIALS)
+        await rows.prove(db, session.session_id)
+        await revocations.write(db, "changed", session=session.session_id)
+        await audit(db, REAUTHENTICATED, user.user_id, session=session.session_id, asker=asker)
+    return await context.propagation.settle(db.revocations)
+
+
+def busy(found: Busy) -> Refused:
+    return Refused(faults.SIGN_IN_BUSY, headers=(("Retry-After", str(found.retry_after)),))
+
+
+async def _compared(
+    context: Context, tried: lockout.Attempt, password: str, kept: str | None
+) -> Matches | None:
+    """The match; None when it is wrong, or the account has to wait. Looked at twice: of guesses made side by
+    side none counts after the one that began the wait."""
+    waits = context.limits.lockout.waits
+    waited = await waits(tried)
+    found = await context.passwords.verify(password, kept)
+    if isinstance(found, Busy):
+        raise busy(found)
+    waiting = await waits(tried)
+    if waited or waiting:
+        context.counters.count("lockouts_total")
+        return None
+    return found if isinstance(found, Matches) else None
+
+
+async def _failed(context: Context, tried: lockout.Attempt, event: str, user_id: str, asker: Asker) -> None:
+    failures = await context.limits.lockout.failed(tried)
+    async with context.store.writing() as db:
+        await audit(db, event, user_id, asker=asker, failures=failures)
