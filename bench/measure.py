@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 CONNECTIONS = 32
 TOKENS = 10_000
+TOKENS_FILE = "tokens.txt"
 
-# 8 headers of a browser and a credential out of 10,000; the requests are written once, before the clock runs.
+# 8 headers of a browser and a credential out of 10,000, one a line of the file TOKENS; the requests are
+# written once, before the clock runs.
 WRK_SCRIPT = """
 local requests, at = {}, 0
 function init(args)
@@ -19,12 +21,12 @@ function init(args)
     .. "Accept: application/json, text/plain, */*\\r\\nAccept-Language: en-GB,en;q=0.7,de;q=0.3\\r\\n"
     .. "Accept-Encoding: gzip, deflate, br\\r\\nReferer: https://shop.example.com/orders\\r\\n"
     .. "Sec-Fetch-Dest: empty\\r\\nSec-Fetch-Mode: cors\\r\\nSec-Fetch-Site: same-origin\\r\\n"
-  for i = 1, %d do
-    requests[i] = head .. string.format("Authorization: Bearer psa_%%043d\\r\\n\\r\\n", i)
+  for token in io.lines("%s") do
+    requests[#requests + 1] = head .. "Authorization: Bearer " .. token .. "\\r\\n\\r\\n"
   end
 end
 function request()
-  at = at %% %d + 1
+  at = at %% #requests + 1
   return requests[at]
 end
 function done(summary, latency, _)
@@ -49,7 +51,7 @@ def load(wrk: str, folder: Path, port: int, tree: int, seconds: int) -> Round:
     """wrk for so long against the port, and what the tree of processes under `tree` spent on it."""
     script = folder / "load.lua"
     if not script.is_file():
-        script.write_text(WRK_SCRIPT % (TOKENS, TOKENS))
+        script.write_text(WRK_SCRIPT % (folder / TOKENS_FILE))
     before = cpu_seconds(tree)
     command = [
         wrk,

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -9,6 +10,10 @@ import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+from bench import measure
+
+ROOT = Path(__file__).resolve().parent.parent
 
 REPLY = (
     '{"order":42,"state":"shipped","items":[{"sku":"A-1009","n":2},{"sku":"B-2210","n":1}],"note":"'
@@ -29,7 +34,6 @@ routes:
     match: {{path: /api/**}}
     upstream: app
     policies:
-      authenticate: none
       security_headers: standard
       request_headers: {{set: {{X-Tenant: acme}}, remove: [X-Debug]}}
       response_headers: {{set: {{X-Served-By: gateway}}, remove: [Server]}}
@@ -157,22 +161,39 @@ def _start_nginx(nginx: str, folder: Path, name: str, body: str, port: int, log:
 
 
 def start_postern(programs: Path, folder: Path, upstream: int) -> Peer:
+    """With the sessions that the tokens in `folder` are of, in its own SQLite file."""
     port, log = free_port(), folder / "postern.access.log"
+    secret = secrets.token_urlsafe(32)
+    own = {
+        "POSTERN_SECRET": secret,
+        "DATABASE_URL": f"sqlite:{folder}/postern.db",
+        "POSTERN_DATA": str(folder),
+    }
+    environment = {**os.environ, **own, "PYTHONPATH": str(ROOT)}
+    fill = [str(programs / "python"), str(ROOT / "bench/people.py"), own["DATABASE_URL"], str(measure.TOKENS)]
+    subprocess.run([*fill, str(folder / measure.TOKENS_FILE)], env=environment, check=True)
     routes = folder / "routes.yaml"
     routes.write_text(ROUTES.format(port=port, admin=free_port(), upstream=upstream, log=log))
     out = (folder / "postern.out").open("wb")
     command = [str(programs / "postern"), "run", "-c", str(routes)]
-    process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+    process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
     return Peer("Postern", port, process, log)
 
 
-def check(peer: Peer) -> None:
-    """It answers, with the upstream's bytes and the headers that were asked of it."""
+def check(peer: Peer, token: str) -> None:
+    """It answers, with the upstream's bytes and the headers that were asked of it; Postern only who has a
+    good token."""
+    ask(peer, token)
+    if peer.name == "Postern" and ask(peer, token[:-1], refused=True) != 401:
+        sys.exit("Postern lets an unknown token pass")
+
+
+def ask(peer: Peer, token: str, *, refused: bool = False) -> int:
     deadline = time.monotonic() + 20
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", peer.port, timeout=5)
         try:
-            connection.request("GET", "/api/orders/42", headers={"Authorization": "Bearer psa_x"})
+            connection.request("GET", "/api/orders/42", headers={"Authorization": f"Bearer {token}"})
             reply = connection.getresponse()
             body = reply.read().decode()
             break
@@ -182,12 +203,15 @@ def check(peer: Peer) -> None:
             time.sleep(0.05)
         finally:
             connection.close()
+    if refused:
+        return reply.status
     if (reply.status, body) != (200, REPLY):
         sys.exit(f"{peer.name} answers {reply.status}: {body[:500]}")
     if peer.name != "upstream":
         for name in ("X-Served-By", "X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy"):
             if not reply.headers.get(name):
                 sys.exit(f"{peer.name} does not set {name}: the jobs are not equal")
+    return reply.status
 
 
 def stop(peer: Peer) -> None:

@@ -311,7 +311,8 @@ class Downstream(asyncio.Protocol):
 
     def body_to_client(self, data: bytes) -> None:
         touch(self)
-        self.transport.write(data)
+        if self.worker.streams.flows(self):
+            self.transport.write(data)
 
     def end_reply(self, ending: bytes) -> None:
         """The upstream's reply is over."""

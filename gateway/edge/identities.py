@@ -244,8 +244,12 @@ class Identities:
             self._refused.clear()
         self._refused[key] = (boottime() + REFUSED_FOR, bad)
 
+    def begin_afresh(self) -> None:
+        """After a reconnect: whatever happened meanwhile, nobody told; numbers of news may begin anew."""
+        self._news.clear()
+        self.clear()
+
     def clear(self) -> None:
-        """After a reconnect: whatever happened meanwhile, nobody told."""
         self._entries.clear()
         self._by_session.clear()
         self._by_user.clear()
@@ -297,8 +301,8 @@ class Identities:
 
     def vouched(self, entry: Identified, serve_stale: float) -> bool:
         """Whether it may still be used: within the lease, and the route's `serve_stale` after it."""
-        now = boottime()
-        return now < self.link.lease or now < min(entry.expires, self.link.lease + serve_stale)
+        now, link = boottime(), self.link
+        return now < link.lease or now < min(entry.expires, link.lease + min(serve_stale, link.token_ttl))
 
     # Renewal
 

@@ -67,7 +67,7 @@ class Newsroom:
         return self.streams.heard(news)
 
     def _up(self) -> Awaitable[None] | None:
-        self.identities.clear()
+        self.identities.begin_afresh()
         self._tell_link()
         return self.streams.look_at_all() if self.streams else None
 
@@ -83,7 +83,7 @@ class Newsroom:
         self._touching = self._loop.call_later(TOUCH_EVERY, self._touch)
         sessions = {*self.identities.touched(), *self.streams.sessions()}
         if sessions and self.link.up:
-            self.link.tell({"t": "touch", "sessions": [[session, 0] for session in sessions]})
+            self.link.touch((session, 0.0) for session in sessions)
 
 
 def hello(worker: int, snapshot: "Snapshot") -> dict[str, Any]:

@@ -7,8 +7,9 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING
 
 from gateway.edge.answers import break_request
-from gateway.edge.identities import News
+from gateway.edge.identities import QUIET, News
 from gateway.edge.states import SENDING, SENT, TUNNEL
+from gateway.link.client import now as boottime
 from gateway.model import faults
 from gateway.model.exchange import Exchange
 from gateway.model.identity import Identified
@@ -61,6 +62,18 @@ class Streams:
     async def look_at_all(self) -> None:
         """After a reconnect nobody knows what was missed."""
         await self._look_again(list(self.open.items()))
+
+    def flows(self, down: "Downstream") -> bool:
+        """Whether more may go through: a process that was frozen beyond all leases must not even begin to."""
+        exchange = down.exchange
+        who = exchange.who
+        if who is None or boottime() - self._identities.link.last_answer <= QUIET:
+            return True
+        if self._identities.vouched(who, exchange.route.serve_stale):
+            return True
+        self.open[exchange] = down
+        self._end(exchange, down)
+        return False
 
     def sweep(self) -> None:
         """End those for which the link's word, and the route's patience, are over."""

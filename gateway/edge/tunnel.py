@@ -21,12 +21,13 @@ class Tunnel:
 
     def from_client(self, data: bytes) -> None:
         self._down.exchange.bytes_in += len(data)
-        if not self._upstream.closed:
+        if not self._upstream.closed and self._down.worker.streams.flows(self._down):
             self._upstream.transport.write(data)
 
     def from_upstream(self, data: bytes) -> None:
-        self._down.exchange.bytes_out += len(data)
-        self._down.transport.write(data)
+        if self._down.worker.streams.flows(self._down):
+            self._down.exchange.bytes_out += len(data)
+            self._down.transport.write(data)
 
     def client_eof(self) -> bool:
         """The client says no more; the upstream may go on. True keeps the client's connection open."""

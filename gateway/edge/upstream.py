@@ -311,7 +311,7 @@ class Upstream(asyncio.Protocol):
         if data:
             down.exchange.bytes_out += len(data)
             down.body_to_client(as_chunk(data) if down.chunked else data)
-        if over:
+        if over and self.phase != OVER:
             self._complete(surplus)
 
     def _complete(self, surplus: bool) -> None:

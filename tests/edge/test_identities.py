@@ -177,6 +177,31 @@ async def test_after_a_reconnect_nothing_is_known() -> None:
         assert isinstance(await resolve(made.identities), BadCredential)
 
 
+async def test_the_news_of_a_former_link_say_nothing_of_the_new_ones_answers() -> None:
+    async with house() as made:
+        made.peer.knows(TOKEN)
+        for _ in range(3):
+            await made.peer.tell("changed", user="u1")
+        await made.shut()
+        made.peer.n = made.peer.acknowledged = 0  # a service that was started anew counts anew
+        await made.open()
+        assert isinstance(await resolve(made.identities), Identified)
+        assert len(made.peer.asked) == 1
+
+
+async def test_t41_until_expiry_is_no_longer_than_an_access_token_lives() -> None:
+    async with house() as made:
+        made.peer.knows(TOKEN, expires_in=30 * 86400.0)
+        await resolve(made.identities)
+        await made.shut()
+        made.link.last_answer -= 2.0
+        forever = asking(serve_stale=float("inf"))
+        made.link.lease = now() - 890.0
+        assert isinstance(await resolve(made.identities, exchange=forever), Identified)
+        made.link.lease = now() - 901.0
+        assert code(await resolve(made.identities, exchange=forever)) == "identity_unavailable"
+
+
 async def test_a_silent_link_is_asked_before_the_cache_is_used() -> None:
     async with house() as made:
         made.peer.knows(TOKEN)

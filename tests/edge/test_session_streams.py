@@ -114,6 +114,16 @@ async def test_while_nobody_vouches_for_it_it_lives_as_long_as_what_is_cached() 
         assert down.closed
 
 
+async def test_t41_not_a_byte_goes_through_after_a_freeze_beyond_all_leases() -> None:
+    async with streaming() as (made, down):
+        assert made.streams.flows(cast(Any, down))
+        made.link.last_answer -= 5.0
+        made.link.lease = now() - 9.0
+        assert made.streams.flows(cast(Any, down)) and not down.closed
+        made.link.lease = now() - 10.1
+        assert not made.streams.flows(cast(Any, down)) and down.closed
+
+
 async def test_an_access_tokens_own_end_does_not_end_it() -> None:
     async with house() as made:
         made.peer.knows(TOKEN, expires_in=0.0)
