@@ -70,10 +70,6 @@ class Postgres:
 
     @classmethod
     async def open(cls, url: str, auto: bool) -> Self:
-        if auto:
-            await cls.migrate(url, dry_run=False)
-        elif wanted := await cls.migrate(url, dry_run=True):
-            raise needed(wanted)
         try:
             pool = await asyncpg.create_pool(
                 url, min_size=1, max_size=CONNECTIONS, timeout=CONNECT, command_timeout=QUERY,
@@ -81,7 +77,16 @@ class Postgres:
             )  # fmt: skip
         except (*_FOREIGN, ValueError) as error:
             raise fault_of(error) from None
-        return cls(pool)
+        store = cls(pool)
+        try:
+            if wanted := await store._wanted():
+                if not auto:
+                    raise needed(wanted)
+                await cls.migrate(url, dry_run=False)
+        except BaseException:
+            await store.close()
+            raise
+        return store
 
     @classmethod
     async def migrate(cls, url: str, dry_run: bool) -> list[Migration]:
@@ -94,6 +99,15 @@ class Postgres:
                 await connection.close(timeout=CONNECT)
         except (*_FOREIGN, ValueError) as error:
             raise fault_of(error) from None
+
+    async def _wanted(self) -> list[Migration]:
+        connection = await self._acquire()
+        try:
+            return await _pending(connection)
+        except _FOREIGN as error:
+            raise fault_of(error) from None
+        finally:
+            await self._pool.release(connection)
 
     async def close(self) -> None:
         try:
