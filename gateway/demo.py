@@ -3,13 +3,17 @@
 import errno
 import json
 import os
+import secrets
+import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from gateway.admin_token import data_folder
+from gateway.identity.control_client import NAME, ActRefused, ask
 from gateway.service_log import ServiceLog
 from gateway.supervisor import Options, Supervisor
 
@@ -31,21 +35,34 @@ routes:
   - {{name: private, match: {{path: /private/**}}, upstream: demo}}
 """
 
-# what to try, and what it shows
+# what to try, and what it shows; $S is what sign-in answered, and the tokens in it begin with psa_ and psr_
 TRIES = (
     (
-        "curl -H 'X-User-Id: boss' http://127.0.0.1:{port}/public/hello",
-        "the headers that the backend was given: the forged X-User-Id is not among them",
+        "S=$(curl -s {url}/api/auth/login -H 'Content-Type: application/json'"
+        """ -d '{{"username": "demo", "password": "{password}"}}'); echo "$S\"""",
+        "sign in: an access token, a refresh token, and who it is",
     ),
     (
-        "curl -i http://127.0.0.1:{port}/private/hello",
-        "401: this route wants a sign-in, and the backend was not asked",
+        "curl -s {url}/private/hello -H 'X-User-Id: boss'"
+        """ -H "Authorization: Bearer $(grep -o 'psa_[0-9A-Za-z]*' <<< "$S")\"""",
+        "the headers that the backend was given: X-User-* are the gateway's, not the forged one; no token",
     ),
     (
-        "curl -i --path-as-is http://127.0.0.1:{port}/public/../private/hello",
-        "400: two programs could read this path differently",
+        "S=$(curl -s {url}/api/auth/refresh -H 'Content-Type: application/json'"
+        """ -d "{{\\"refresh_token\\": \\"$(grep -o 'psr_[0-9A-Za-z]*' <<< "$S")\\"}}"); echo "$S\"""",
+        "refresh: new tokens; asked for twice they are the same, and an older one ends the session",
+    ),
+    (
+        "curl -s -X POST {url}/api/auth/revoke-all-tokens"
+        """ -H "Authorization: Bearer $(grep -o 'psa_[0-9A-Za-z]*' <<< "$S")"; echo""",
+        "revoke: it answers when every edge has dropped the sessions",
+    ),
+    (
+        """curl -i {url}/private/hello -H "Authorization: Bearer $(grep -o 'psa_[0-9A-Za-z]*' <<< "$S")\"""",
+        "401, at once, although the token has not expired",
     ),
 )
+USER = {"username": "demo", "email": "demo@example.com"}
 
 
 def run_demo() -> int:
@@ -59,7 +76,9 @@ def run_demo() -> int:
     backend.daemon_threads = True
     threading.Thread(target=backend.serve_forever, name="backend", daemon=True).start()
     try:
-        return _run_gateway(port, _write_routes(port, backend.server_address[1]))
+        folder = _write_routes(port, backend.server_address[1])
+        _begin_anew(folder)
+        return _run_gateway(port, folder)
     except _NotWritable as error:
         print(f"postern: {error}", file=sys.stderr)
         return 1
@@ -111,28 +130,55 @@ def _write_routes(port: int, backend: int) -> str:
     return folder
 
 
+def _begin_anew(folder: str) -> None:
+    """No account of an earlier demo, and no setting of the user's: DATABASE_URL may name a real one."""
+    from gateway.config.settings import NAMES
+
+    for name in NAMES:
+        os.environ.pop(name, None)
+    for name in ("postern.db", "postern.db-wal", "postern.db-shm", "secret"):
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, name))
+
+
 def _run_gateway(port: int, folder: str) -> int:
     routes = os.path.join(folder, "routes.yaml")
-    access_log = os.path.join(folder, "access.log")
 
-    def ready() -> None:
-        print(_welcome(port, routes, access_log), flush=True)
+    def ready() -> None:  # the supervisor's own thread must not wait for an answer
+        threading.Thread(target=_welcome, args=(port, folder), name="welcome", daemon=True).start()
 
     log = ServiceLog(quiet=True)
     return Supervisor(Options(routes=routes, data=folder, on_ready=ready), log).run()
 
 
-def _welcome(port: int, routes: str, access_log: str) -> str:
+def _welcome(port: int, folder: str) -> None:
+    password = secrets.token_urlsafe(12)
+    try:
+        ask(os.path.join(folder, NAME), "users.add", {**USER, "roles": [], "password": password})
+    except (ActRefused, OSError) as error:
+        print(f"postern: the demo's user can't be made: {error}", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
+    print(_text(f"http://127.0.0.1:{port}", port, folder, password), flush=True)
+
+
+def _text(url: str, port: int, folder: str, password: str) -> str:
     plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
     bold, green, dim, end = ("",) * 4 if plain else ("\x1b[1m", "\x1b[32m", "\x1b[2m", "\x1b[0m")
-    lines = ["", f"{bold}Postern is ready on http://127.0.0.1:{port}{end}. In another terminal, try:", ""]
+    lines = [
+        "",
+        f"{bold}Postern is ready on {url}{end}. In another terminal (bash or zsh), try in this order:",
+        "",
+    ]
     for command, shows in TRIES:
-        lines += [f"  {green}{command.format(port=port)}{end}", f"    {dim}{shows}{end}", ""]
+        lines += [f"  {green}{command.format(url=url, password=password)}{end}", f"    {dim}{shows}{end}", ""]
     lines += [
-        f"Its routes: {routes} (change the file: it is loaded at once)",
-        f"Its access log: {access_log}",
+        f"Its API: {url}/api/auth, described in {url}/api/auth/openapi.json",
+        f"Its user: {USER['username']}, {USER['email']}, password {password}",
+        f"Its routes: {os.path.join(folder, 'routes.yaml')} (change the file: it is loaded at once)",
+        f"Its access log: {os.path.join(folder, 'access.log')}",
         f"Health and metrics: http://127.0.0.1:{port + 1}/health and /metrics",
-        f"{bold}Ctrl-C{end} stops all of it.",
+        f"{bold}Ctrl-C{end} stops all of it; the next demo begins anew.",
     ]
     return "\n".join(lines)
 

@@ -142,7 +142,7 @@ class Supervisor:
             encode(snapshot),
         )  # fmt: skip
         fleet.on_change, fleet.on_hopeless, fleet.on_drained = self._changed, self._hopeless, self._drained
-        if service and self._options.identity:
+        if service:
             self._identity = self._make_identity(fleet, environment, service)
         desk = Desk(
             self._loop, fleet, self._identity, lambda: self.status, self._reload, self._options.role,

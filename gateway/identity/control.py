@@ -70,7 +70,7 @@ class Control:
                     writer.write(await self._answer(reader))
                     async with asyncio.timeout(READ_WITHIN):
                         await writer.drain()
-        except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
+        except (OSError, TimeoutError, asyncio.LimitOverrunError, asyncio.IncompleteReadError):
             pass  # it went away, or does not speak as we do
         finally:
             self._tasks.discard(task)
@@ -146,9 +146,13 @@ def _make_room(path: str, address: str) -> None:
 
 
 def _ours(sock: Any) -> bool:
-    """Whether the peer is of this user, or root."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True  # the mode of file and folder has to do
     data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", data)
-    return uid in (os.getuid(), 0)
+    return may_command(uid, os.getuid())
+
+
+def may_command(peer: int, own: int) -> bool:
+    """By user ids: the service's own user, and root, who could do it anyway."""
+    return peer in (own, 0)

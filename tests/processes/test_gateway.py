@@ -1,6 +1,5 @@
 """The real gateway as processes: start, a killed worker, reload, drain, and what is left of it."""
 
-import http.client
 import json
 import os
 import signal
@@ -50,7 +49,7 @@ def test_killed_workers_lose_no_queued_connection_and_no_count(gateway: Gateway)
     for _ in range(20):
         assert get(gateway.port, "/app/x").status == 200
     assert served(gateway) == 20
-    workers = gateway.pids()[1:]
+    workers = [worker["pid"] for worker in json.loads(gateway.ask("/health").body)["parts"]["workers"]]
     assert len(workers) == 2
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
@@ -188,18 +187,42 @@ def test_postern_reload_uses_the_kept_token(tmp_path: Path, upstream: RecordingU
 
 def test_the_demo_shows_what_it_says_and_leaves_nothing(tmp_path: Path) -> None:
     with run_demo(tmp_path) as (demo, port, lines):
-        tries = [line.strip() for line in lines if line.strip().startswith("curl ")]
-        assert len(tries) == 3 and all(f"http://127.0.0.1:{port}/" in line for line in tries)
-        forged = {"X-User-Id": "boss"}
-        given = json.loads(fetch(port, "/public/hello", forged)[1])["the backend was given"]["headers"]
-        assert "X-Request-Id" in given and "X-User-Id" not in given
-        assert fetch(port, "/private/hello")[0] == 401
-        assert fetch(port, "/public/../private/hello")[0] == 400
+        tries = [line.strip() for line in lines if "curl " in line]
+        assert len(tries) == 5 and all(f"http://127.0.0.1:{port}/" in line for line in tries)
+        signed_in, called, refreshed, revoked, refused = told_by_bash(tries)
+        assert json.loads(signed_in)["user"]["username"] == "demo"
+        given = json.loads(called)["the backend was given"]["headers"]
+        assert given["X-User-Name"] == "demo" and given["X-User-Roles"] == "user"
+        assert given["X-User-Id"] == json.loads(signed_in)["user"]["user_id"]  # not the forged one
+        assert "Authorization" not in given
+        assert json.loads(refreshed)["session_id"] == json.loads(signed_in)["session_id"]
+        assert json.loads(revoked)["propagated"] == {"edges": 1, "acknowledged": 1}
+        assert refused.startswith("HTTP/1.1 401 ")
         pids = [int(pid) for pid in Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()]
-        assert pids
+        assert len(pids) == 2
         demo.send_signal(signal.SIGINT)
         assert demo.wait(20) == 0
         assert not any(alive(pid) for pid in pids)
+
+
+def told_by_bash(lines: list[str]) -> list[str]:
+    """What each line prints, run one after the other in one shell, as a person would."""
+    mark = "-- the next --"
+    script = f"\necho '{mark}'\n".join(lines)
+    out = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert out.returncode == 0, out.stderr
+    return [part.strip() for part in out.stdout.split(mark)]
+
+
+def test_a_demo_minds_no_settings_of_its_users_and_begins_anew(tmp_path: Path) -> None:
+    theirs = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/real", "POSTERN_SECRET": "short"}
+    port = free_port()
+    with run_demo(tmp_path, port, theirs) as (_, _, first):
+        pass
+    with run_demo(tmp_path, port, theirs) as (_, _, second):
+        assert json.loads(told_by_bash([line for line in second if "/login" in line])[0])["access_token"]
+        old = told_by_bash([line for line in first if "/login" in line])[0]
+        assert json.loads(old)["code"] == "invalid_credentials"
 
 
 def test_two_demos_do_not_share_their_routes(tmp_path: Path) -> None:
@@ -209,10 +232,13 @@ def test_two_demos_do_not_share_their_routes(tmp_path: Path) -> None:
 
 
 @contextmanager
-def run_demo(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", int, list[str]]]:
-    port = free_port()
+def run_demo(
+    folder: Path, port: int = 0, settings: dict[str, str] | None = None
+) -> Iterator[tuple["subprocess.Popen[str]", int, list[str]]]:
+    port = port or free_port()
     environment = {
         "PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "POSTERN_DEMO_PORT": str(port),
+        **(settings or {}),
     }  # fmt: skip
     command = [sys.executable, "-m", "gateway.cli.app", "demo"]
     demo = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
@@ -228,15 +254,6 @@ def run_demo(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", int, list[
         demo.wait()
         assert demo.stdout is not None
         demo.stdout.close()
-
-
-def fetch(port: int, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request("GET", path, headers=headers or {})  # sends the path as it is
-    reply = connection.getresponse()
-    body = reply.read()
-    connection.close()
-    return reply.status, body
 
 
 def test_a_taken_demo_port_is_told(tmp_path: Path) -> None:
