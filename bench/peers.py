@@ -164,13 +164,10 @@ def start_postern(programs: Path, folder: Path, upstream: int) -> Peer:
     """With the sessions that the tokens in `folder` are of, in its own SQLite file."""
     port, log = free_port(), folder / "postern.access.log"
     secret = secrets.token_urlsafe(32)
-    own = {
-        "POSTERN_SECRET": secret,
-        "DATABASE_URL": f"sqlite:{folder}/postern.db",
-        "POSTERN_DATA": str(folder),
-    }
+    url = f"sqlite:{folder}/postern.db"
+    own = {"POSTERN_SECRET": secret, "DATABASE_URL": url, "POSTERN_DATA": str(folder)}
     environment = {**os.environ, **own, "PYTHONPATH": str(ROOT)}
-    fill = [str(programs / "python"), str(ROOT / "bench/people.py"), own["DATABASE_URL"], str(measure.TOKENS)]
+    fill = [str(programs / "python"), str(ROOT / "bench/people.py"), url, str(measure.TOKENS)]
     subprocess.run([*fill, str(folder / measure.TOKENS_FILE)], env=environment, check=True)
     routes = folder / "routes.yaml"
     routes.write_text(ROUTES.format(port=port, admin=free_port(), upstream=upstream, log=log))
@@ -183,35 +180,33 @@ def start_postern(programs: Path, folder: Path, upstream: int) -> Peer:
 def check(peer: Peer, token: str) -> None:
     """It answers, with the upstream's bytes and the headers that were asked of it; Postern only who has a
     good token."""
-    ask(peer, token)
-    if peer.name == "Postern" and ask(peer, token[:-1], refused=True) != 401:
-        sys.exit("Postern lets an unknown token pass")
-
-
-def ask(peer: Peer, token: str, *, refused: bool = False) -> int:
-    deadline = time.monotonic() + 20
-    while True:
-        connection = http.client.HTTPConnection("127.0.0.1", peer.port, timeout=5)
-        try:
-            connection.request("GET", "/api/orders/42", headers={"Authorization": f"Bearer {token}"})
-            reply = connection.getresponse()
-            body = reply.read().decode()
-            break
-        except OSError:
-            if peer.process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"{peer.name} did not start; its output is in build/bench")
-            time.sleep(0.05)
-        finally:
-            connection.close()
-    if refused:
-        return reply.status
+    reply, body = ask(peer, token)
     if (reply.status, body) != (200, REPLY):
         sys.exit(f"{peer.name} answers {reply.status}: {body[:500]}")
     if peer.name != "upstream":
         for name in ("X-Served-By", "X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy"):
             if not reply.headers.get(name):
                 sys.exit(f"{peer.name} does not set {name}: the jobs are not equal")
-    return reply.status
+    if peer.name == "Postern" and ask(peer, token[:-1])[0].status != 401:
+        sys.exit("Postern lets an unknown token pass")
+
+
+def ask(peer: Peer, token: str) -> tuple[http.client.HTTPResponse, str]:
+    """One request, as soon as the peer is ready."""
+    deadline = time.monotonic() + 20
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", peer.port, timeout=5)
+        try:
+            connection.request("GET", "/api/orders/42", headers={"Authorization": f"Bearer {token}"})
+            reply = connection.getresponse()
+            if reply.status != 503 or time.monotonic() > deadline:
+                return reply, reply.read().decode()
+        except OSError:
+            if peer.process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"{peer.name} did not start; its output is in build/bench")
+        finally:
+            connection.close()
+        time.sleep(0.05)
 
 
 def stop(peer: Peer) -> None:
