@@ -11,15 +11,19 @@ from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from textwrap import indent
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
 
 from gateway.config.reference import sections
 from gateway.config.schema import Document
+from gateway.model.faults import FAULTS
 from gateway.model.metrics import EDGE_METRICS
 from policies import POLICIES
+from tests.kit.identity import IdentityWorld, run_identity_gateway
+from tests.kit.line import Line, Received
+from tests.kit.scripts import answer
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -49,7 +53,8 @@ class Block(NamedTuple):
 
 
 def blocks(*languages: str) -> list[Block]:
-    """Fenced blocks. ```yaml refused``` holds a configuration that must be refused."""
+    """Fenced blocks. ```yaml refused``` holds a configuration that must be refused, ```sh run``` what is run
+    against a gateway."""
     return list(_blocks(languages))
 
 
@@ -95,11 +100,13 @@ def test_a_configuration_in_the_documentation_loads(block: Block, tmp_path: Path
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("block", blocks("sh"), ids=BY_PLACE)
+@pytest.mark.parametrize("block", blocks("sh", "sh run"), ids=BY_PLACE)
 def test_a_command_in_the_documentation_exists(block: Block) -> None:
     """Bash can read it; each make target, each subcommand of postern and each of its options is there."""
     checked = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
+    if block.language == "sh run":
+        return
     for line in block.text.replace("\\\n", "").splitlines():
         words = shlex.split(line, comments=True)
         while words and re.match(r"[A-Z_]+=", words[0]):
@@ -149,7 +156,7 @@ def test_python_in_the_documentation_compiles(block: Block) -> None:
 
 def test_every_block_says_its_language() -> None:
     """One that no test above reads is marked as text."""
-    known = {"yaml", "yaml refused", "sh", "json", "python", "text"}
+    known = {"yaml", "yaml refused", "sh", "sh run", "json", "python", "text"}
     for page in PAGES:
         fences = re.findall(r"^ *```(.*)$", page.read_text(), re.M)
         assert set(fences[::2]) <= known, page.relative_to(ROOT)
@@ -204,3 +211,92 @@ def keys_of(value: object, path: str = "") -> set[str]:
         here = f"{path}.{key}" if path else key
         found |= {here} | keys_of(inner, here)
     return found
+
+
+# What the pages' `sh run` blocks are run against: routes as in `make demo`, and a backend that echoes.
+ADDRESS = "http://127.0.0.1:4000"
+ROUTES = """
+upstreams: {app: "URL"}
+routes:
+  - {name: public, match: {path: /public/**}, upstream: app, policies: {authenticate: none}}
+  - {name: private, match: {path: /private/**}, upstream: app}
+"""
+# Each call's status and body are noted, and the body goes on to where the page wants it.
+BASH = """
+curl() {
+    local body="$NOTES/$(($(wc -l < "$NOTES/said")))"
+    command curl -w '%{stderr}%{http_code}\\n' "$@" 2>> "$NOTES/said" | tee "$body"
+}
+postern() { "$PYTHON" -m gateway.cli.app "$@" -c "$ROUTES"; }
+"""
+CODE = re.compile(rf"\b({'|'.join(sorted(FAULTS))})\b")
+RUN = sorted({block.place.split(":")[0] for block in blocks("sh run")})
+
+
+@pytest.fixture(scope="module")
+def gateway_of_the_pages() -> Iterator[IdentityWorld]:
+    with run_identity_gateway(ROUTES, workers=1, base_url=ADDRESS) as world:
+        world.upstream.reply(echo)
+        yield world
+
+
+def echo(line: Line, request: Received) -> None:
+    headers = {name.decode(): value.decode() for name, value in request.headers}
+    seen = {"method": request.method.decode(), "path": request.target.decode(), "headers": headers}
+    answer(json.dumps({"the backend was given": seen}).encode())(line, request)
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_the_calls_of_a_page_answer_as_it_says(
+    page: str, gateway_of_the_pages: IdentityWorld, tmp_path: Path
+) -> None:
+    """In their order: the statuses that the comments name, and the fields of the example after each block."""
+    own = [block for block in blocks("sh run", "json") if block.place.startswith(f"{page}:")]
+    said = run_blocks([block for block in own if block.language == "sh run"], gateway_of_the_pages, tmp_path)
+    for block, following in zip(own, [*own[1:], None], strict=True):
+        if block.language == "sh run":
+            found = said[block.place]
+            answered = [f"{status} {body['code']}" if status >= "400" else status for status, body in found]
+            assert answered == promised(block.text), (block.place, found)
+            if following is not None and following.language == "json":
+                assert shape_of(found[-1][1]) == shape_of(json.loads(following.text)), following.place
+
+
+def promised(text: str) -> list[str]:
+    """Of each call its status and, of a refusal, the code."""
+    comments = re.findall(r"^# (\d{3}): (.*)$", text, re.M)
+    return [f"{status} {found[0]}" if (found := CODE.findall(why)) else status for status, why in comments]
+
+
+def run_blocks(parts: list[Block], world: IdentityWorld, notes: Path) -> dict[str, list[tuple[str, Any]]]:
+    """By the place of the block: each call's status and its body."""
+    text = BASH + "".join(f"echo {part.place} >> $NOTES/said\n{part.text}\n" for part in parts)
+    text = text.replace(ADDRESS, f"http://127.0.0.1:{world.port}")
+    own = {"NOTES": str(notes), "PYTHON": sys.executable, "ROUTES": str(world.gateway.routes)}
+    (notes / "said").touch()
+    done = subprocess.run(
+        ["bash", "-eu", "-c", text], cwd=notes, env={**ENVIRONMENT, **world.gateway.env, **own},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    lines = (notes / "said").read_text().splitlines()
+    assert done.returncode == 0, (lines[-3:], done.stdout[-1000:], done.stderr)
+    said: dict[str, list[tuple[str, Any]]] = {}
+    place = ""
+    for number, line in enumerate(lines):
+        if line.isdecimal():
+            body = (notes / str(number)).read_bytes()
+            world.ledger.sent(json.loads(body))
+            said[place].append((line, json.loads(body)))
+        else:
+            place = line
+            said[place] = []
+    return said
+
+
+def shape_of(value: Any) -> Any:
+    """Which fields there are, at every depth; of a list that of its first item."""
+    if isinstance(value, dict):
+        return {key: shape_of(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [shape_of(each) for each in value[:1]]
+    return None if value is None else type(value).__name__
