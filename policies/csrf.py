@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.model.exchange import Exchange
 from gateway.model.faults import CROSS_SITE
-from gateway.model.policy import Effects, Ports
+from gateway.model.policy import Ports
 from gateway.model.verdict import Refuse, Verdict
 
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
@@ -29,9 +29,6 @@ class Csrf:
     def __init__(self, settings: Settings, ports: Ports) -> None:
         self._trusted = frozenset(origin.encode() for origin in settings.trusted_origins)
 
-    def effects(self) -> Effects:
-        return Effects(reads=frozenset({b"sec-fetch-site", b"origin"}))
-
     def on_request(self, exchange: Exchange) -> Verdict:
         who = exchange.who
         if who is None or who.kind != "cookie" or (exchange.method in _SAFE and not exchange.upgrade):
@@ -39,10 +36,10 @@ class Csrf:
         return None if self._meant(exchange) else Refuse(CROSS_SITE)
 
     def _meant(self, exchange: Exchange) -> bool:
-        origin = exchange.noted.get(b"origin")
+        origin = exchange.header(b"origin")
         if origin is not None and origin in self._trusted:
             return True
-        site = exchange.noted.get(b"sec-fetch-site")
+        site = exchange.header(b"sec-fetch-site")
         if site is not None:
             return site in _OWN
         if origin is None:

@@ -33,7 +33,11 @@ def prepare(exchange: Exchange) -> None:
     flags = exchange.flags
     lines = exchange.lines
     value = exchange.authorization
-    if value and flags & AUTHORIZATION and (route.forward_credential or not is_our_token(value)):
+    if (
+        value
+        and flags & AUTHORIZATION
+        and (route.forward_credential or (value[:11] != b"Bearer psa_" and not is_our_token(value)))
+    ):
         lines.append(b"Authorization: " + value)
     value = exchange.cookie
     if value and flags & COOKIE:
