@@ -20,6 +20,7 @@ from gateway.identity.audit import (
 )  # fmt: skip
 from gateway.identity.context import Context
 from gateway.identity.lives import alive
+from gateway.identity.lockout import of_user
 from gateway.identity.passwords import Busy
 from gateway.identity.sign_in import busy
 from gateway.identity.web import Asker, Refused
@@ -164,7 +165,7 @@ async def unlock(context: Context, user_id: str, by: str, asker: Asker | None = 
         await _held(db, user_id)
         if await users.unlock(db, user_id):
             await audit(db, USER_UNLOCKED, user_id, by, asker=asker)
-    await context.limits.lockout.forget(user_id)
+    await context.limits.lockout.forget(of_user(user_id))
 
 
 async def delete(context: Context, user_id: str, by: str, asker: Asker | None = None) -> "Settled":

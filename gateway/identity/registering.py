@@ -10,7 +10,7 @@ from gateway.identity import fields, invites, names, sessions
 from gateway.identity.audit import ADDRESS_TAKEN, SESSION_CREATED, USER_REGISTERED, audit
 from gateway.identity.context import Context
 from gateway.identity.passwords import Busy
-from gateway.identity.sign_in import SignedIn, busy
+from gateway.identity.sign_in import SignedIn, busy, from_here
 from gateway.identity.web import Asker, Refused
 from gateway.model import credentials, faults
 from gateway.store import accounts as users
@@ -51,6 +51,7 @@ async def register(
         raise Refused(faults.REGISTRATION_CLOSED)
     if settings.registration == "invite" and not wanted.invite:
         raise Refused(faults.INVALID_KEY, "To register here, an invite is needed.")
+    from_here(asker, cookie)
     user = checked(context, wanted, settings.email_domains)
     hashed = await context.passwords.hash(wanted.password or "")
     if isinstance(hashed, Busy):

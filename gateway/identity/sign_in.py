@@ -10,7 +10,7 @@ from gateway.identity.audit import LOGIN_FAILED, PASSWORD_REFUSED, REAUTHENTICAT
 from gateway.identity.context import Context
 from gateway.identity.passwords import Busy, Matches
 from gateway.identity.sessions import OpenedSession
-from gateway.identity.web import Asker, Caller, Refused
+from gateway.identity.web import COOKIE_ORIGIN, Asker, Caller, Refused
 from gateway.model import faults
 from gateway.store import accounts as users
 from gateway.store import revocations, roles
@@ -62,6 +62,7 @@ async def sign_in(
 async def _sign_in(
     context: Context, asker: Asker, identifier: str, password: str, cookie: bool, bearer: bool
 ) -> SignedIn:
+    from_here(asker, cookie)
     async with context.store.reading() as db:
         user = await users.by_identifier(db, identifier)
     account = lockout.of_user(user.user_id) if user else lockout.of_nobody(identifier)
@@ -82,6 +83,12 @@ async def _sign_in(
         now = db.now
     await context.limits.lockout.succeeded(tried)
     return SignedIn(opened, user, rights.roles, rights.permissions, now)
+
+
+def from_here(asker: Asker, cookie: bool) -> None:
+    """Refused where another site's page would put a session into the browser; whatever else it sends."""
+    if cookie and asker.origin == "foreign":
+        raise Refused(faults.ORIGIN_REFUSED, COOKIE_ORIGIN)
 
 
 def _may_sign_in(context: Context, user: User) -> bool:
