@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 import asyncpg  # type: ignore[import-untyped]
@@ -107,7 +107,7 @@ class Postgres:
         except _FOREIGN as error:
             raise fault_of(error) from None
         finally:
-            await self._pool.release(connection)
+            await self._release(connection)
 
     async def close(self) -> None:
         try:
@@ -122,7 +122,7 @@ class Postgres:
         try:
             yield PostgresLink(connection)
         finally:
-            await self._pool.release(connection)
+            await self._release(connection)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[PostgresLink]:
@@ -137,7 +137,7 @@ class Postgres:
                 raise
             await _translated(transaction.commit())
         finally:
-            await self._pool.release(connection)
+            await self._release(connection)
 
     async def _acquire(self) -> Any:
         try:
@@ -146,6 +146,11 @@ class Postgres:
             raise StoreUnavailable("no connection to the database became free in time") from None
         except _FOREIGN as error:
             raise fault_of(error) from None
+
+    async def _release(self, connection: Any) -> None:
+        """The unit is over, whatever this comes to: a connection that can't be given back is thrown away."""
+        with suppress(*_FOREIGN):
+            await self._pool.release(connection, timeout=WAIT)
 
 
 async def _translated(step: Any) -> None:
@@ -161,8 +166,9 @@ async def _roll_back(connection: Any, transaction: Any) -> None:
         async with asyncio.timeout(WAIT):
             await transaction.rollback()
     except BaseException as error:
-        connection.terminate()
-        if not isinstance(error, (*_FOREIGN, TimeoutError)):
+        with suppress(asyncpg.InterfaceError):  # it may be gone already
+            connection.terminate()
+        if not isinstance(error, _FOREIGN):
             raise
 
 
