@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.config.service import Service
 from gateway.identity import cookies
 from gateway.identity.context import Context
-from gateway.identity.web import Asker, Body, Call, Endpoint, Refused
+from gateway.identity.web import Asker, Body, Call, Endpoint, Origin, Refused
 from gateway.model import faults
 
 BODY_LIMIT = 64 * 1024
@@ -66,7 +66,7 @@ def asker_of(request: web.Request, settings: Service) -> Asker:
         host=text(host),
         secure=secure,
         request_id=request_id(request),
-        same_origin=_same_origin(request, settings, f"{'https' if secure else 'http'}://{host}"),
+        origin=_origin(request, settings, f"{'https' if secure else 'http'}://{host}"),
     )
 
 
@@ -79,16 +79,14 @@ def text(value: str) -> str:
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _same_origin(request: web.Request, settings: Service, own: str) -> bool:
-    """Whether a page of ours, or of an origin that may call us, makes this call: a browser always says."""
-    if request.headers.get("Sec-Fetch-Site") in ("same-origin", "none"):
-        return True
-    origin = request.headers.get("Origin")
-    if origin is None or origin == "null":
-        return False
-    return origin in (own, _origin_of(settings.base_url)) or (
-        origin in settings.cors_origins and origin != "*"
-    )
+def _origin(request: web.Request, settings: Service, own: str) -> Origin:
+    """Whose page makes this call: a browser always says, by Sec-Fetch-Site, or by the Origin of what is not
+    a plain read."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    allowed = {own, _origin_of(settings.base_url), *settings.cors_origins} - {"*", "null"}
+    if site in ("same-origin", "none") or origin in allowed:
+        return "ours"
+    return "nobody's" if site is None and origin is None else "foreign"
 
 
 def _origin_of(url: str) -> str:

@@ -17,11 +17,12 @@ from aiohttp import web
 from gateway.config import service as config
 from gateway.config.faults import ConfigFaults
 from gateway.config.service import Service
-from gateway.identity import assembly, control, purge
+from gateway.identity import assembly, control
 from gateway.identity.app import make_app
 from gateway.identity.context import Context
 from gateway.identity.edge_book import book_beside
 from gateway.identity.keys import TEND_EVERY
+from gateway.identity.purge import purge
 from gateway.identity.table import endpoints
 from gateway.link import frames
 from gateway.link.server import LinkServer
@@ -93,7 +94,7 @@ class IdentityService:
         await self.context.keys.tend(self.context.store)
 
     async def _purge(self) -> None:
-        await purge.purge(self.context)
+        await purge(self.context)
 
     async def _count(self) -> None:
         async with self.context.store.reading() as db:

@@ -55,12 +55,12 @@ async def open_session(
     cookie: bool = False,
     bearer: bool = False,
 ) -> OpenedSession:
-    """A sign-in, in the caller's transaction. With `cookie` the session is carried by a cookie, and there is
-    no token in the answer unless `bearer` asks for an access token.
+    """A sign-in, in the caller's transaction. With `cookie` the session is carried by a cookie, and there are
+    no tokens in the answer unless `bearer` asks for them.
 
     Raises Refused when the account was locked, deleted or given another password since `user` was read.
     """
-    if cookie and not asker.same_origin:
+    if cookie and asker.origin == "foreign":  # login CSRF; a program says nothing, a browser's page must
         raise Refused(faults.ORIGIN_REFUSED, COOKIE_ORIGIN)
     held = await users.locked(db, user.user_id)
     if held is None or held.locked_at is not None or held.password_changed_at != user.password_changed_at:
@@ -68,7 +68,10 @@ async def open_session(
     session = _new(context, user.user_id, asker, db.now, tuple(methods), level, cookie)
     await rows.insert(db, session)
     context.counters.count("sessions_started_total")
-    return carried_by_cookie(context, session, db.now, bearer) if cookie else with_tokens(context, session)
+    opened = with_tokens(context, session) if bearer or not cookie else OpenedSession(session)
+    if cookie:
+        opened = msgspec.structs.replace(opened, set_cookie=cookie_line(context, session, db.now))
+    return opened
 
 
 def _new(
@@ -99,15 +102,21 @@ def with_tokens(context: Context, session: Session) -> OpenedSession:
 
 
 def carried_by_cookie(context: Context, session: Session, now: int, bearer: bool) -> OpenedSession:
-    """The current cookie, and with `bearer` an access token of its own expiry (lives.renewed_until)."""
-    context.counters.count("tokens_issued_total", "cookie")
-    value = context.tokens.cookie(session.session_id, session.salt, session.key_id, session.cookie_generation)
-    line = set_cookie(context.settings.cookie, value, (lives.ends_at(session) - now) / 1000)
+    """The current cookie, and with `bearer` an access token of its own expiry (lives.renewed_until). Never a
+    refresh token: who can use the cookie for a moment must not take away what lasts."""
+    line = cookie_line(context, session, now)
     if not bearer:
         return OpenedSession(session, set_cookie=line)
     context.counters.count("tokens_issued_total", "access")
     until = lives.renewed_until(context.settings.tokens, session, now)
     return OpenedSession(session, access_token(context, session, until), until, set_cookie=line)
+
+
+def cookie_line(context: Context, session: Session, now: int) -> str:
+    """The Set-Cookie value of the current generation's cookie."""
+    context.counters.count("tokens_issued_total", "cookie")
+    value = context.tokens.cookie(session.session_id, session.salt, session.key_id, session.cookie_generation)
+    return set_cookie(context.settings.cookie, value, (lives.ends_at(session) - now) / 1000)
 
 
 def access_token(context: Context, session: Session, until: int) -> str:

@@ -22,10 +22,11 @@ FRESH = 15 * 60_000  # milliseconds since the last proof, during which a caller 
 ADMIN = "postern:admin"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 COOKIE_ORIGIN = (
-    "What a session cookie signs in, or what sets one, needs Sec-Fetch-Site: same-origin, or an Origin of "
-    "this host or of identity.cors_origins; programs had better use a bearer token."
+    "A call that a session cookie signs in needs Sec-Fetch-Site: same-origin, or an Origin of this host or "
+    "of identity.cors_origins; no page of another may have the cookie set. Programs use a bearer token."
 )
 REALM = 'Bearer realm="postern"'
+Origin = Literal["ours", "foreign", "nobody's"]
 Headers = tuple[tuple[str, str], ...]
 Who = Literal["anyone", "caller", "fresh", "admin", "fresh admin"]
 
@@ -56,7 +57,7 @@ class Asker(msgspec.Struct, frozen=True):
     host: str = ""
     secure: bool = False  # https, as the client sees it
     request_id: str = ""
-    same_origin: bool = False  # a page of ours, or of an origin that may call us, or no page made this call
+    origin: Origin = "nobody's"  # the page that makes the call; that of an origin which may call us is ours
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -182,7 +183,7 @@ def _replaceable(call: Call, bad: resolving.Bad) -> bool:
 async def by_cookie_of(call: Call) -> Caller:
     """The caller by the cookie alone; a page of another site must not make our user's browser do things."""
     cookie = call.context.settings.cookie
-    if call.method not in SAFE and not call.asker.same_origin:
+    if call.method not in SAFE and call.asker.origin != "ours":
         raise Refused(faults.ORIGIN_REFUSED, COOKIE_ORIGIN)
     found = await resolving.look(call.context, "cookie", call.cookie or "")
     if isinstance(found, resolving.Bad):

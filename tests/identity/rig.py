@@ -131,7 +131,7 @@ class Rig:
 
     async def open(self, user: User, agent: str = FIREFOX, **how: Any) -> OpenedSession:
         """A session of the user, as a sign-in opens it."""
-        asker = Asker(ADDRESS, agent, same_origin=True)
+        asker = Asker(ADDRESS, agent)
         async with self.context.store.writing() as db:
             return await sessions.open_session(self.context, db, user, asker, **how)
 

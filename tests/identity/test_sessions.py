@@ -60,11 +60,12 @@ async def test_no_session_is_opened_for_whom_was_locked_or_changed_meanwhile(rig
         assert refused.value.fault.code == "invalid_credentials"
 
 
-async def test_a_cookie_is_set_only_for_a_page_of_ours(rig: Rig) -> None:
+async def test_T38_no_page_of_another_site_gets_a_cookie_set(rig: Rig) -> None:
     user = await rig.user()
+    foreign = msgspec.structs.replace(ASKER, origin="foreign")
     with pytest.raises(Refused) as refused:
         async with rig.context.store.writing() as db:
-            await sessions.open_session(rig.context, db, user, ASKER, cookie=True)
+            await sessions.open_session(rig.context, db, user, foreign, cookie=True)
     assert refused.value.fault.code == "origin_refused"
 
 

@@ -28,7 +28,7 @@ async def refresh(call: Call) -> Reply:
 async def _by_cookie(call: Call) -> renewing.Renewed:
     if call.cookie is None:
         raise Refused(faults.INVALID_REFRESH_TOKEN, "Send the refresh_token, or the session cookie.")
-    if not call.asker.same_origin:
+    if call.asker.origin != "ours":
         raise Refused(faults.ORIGIN_REFUSED, COOKIE_ORIGIN)
     renewed = await renewing.renew(call.context, call.cookie, call.body.bearer, call.asker)
     if isinstance(renewed, Bad):
