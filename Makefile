@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run test hard check fmt bench bench-quick lock clean
+.PHONY: help demo run test hard check fmt bench bench-quick bench-identity lock clean
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -37,10 +37,13 @@ fmt: $(READY) ## put the code in its one form
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-bench: bench-quick ## every measurement there is; so far that is bench-quick
+bench: bench-quick bench-identity ## every measurement there is
 
 bench-quick: ## about 2 minutes: Postern beside nginx, CPU per request; writes bench/results-quick.md
 	@PYTHONPATH=. $(PYTHON) bench/quick.py
+
+bench-identity: $(READY) ## about 1 minute: tokens, refreshes, sign-ins, revocations; writes bench/results-identity.md
+	@PYTHONPATH=. $(VENV)/bin/python bench/identity.py
 
 lock: ## pin the versions anew in requirements.lock
 	@$(PYTHON) -m venv build/lock-venv
