@@ -252,7 +252,8 @@ def _pss(pid: int) -> float:
 HEAD = """# What signing in costs
 
 One run on one machine ({cores} cores, {system}), CPython {build}.
-The gateway has two workers; the client's own work is not counted. CPU is user and system time, of the identity process and of all of the gateway.
+The gateway has two workers; the client's own work is not counted. CPU is user and system time, of the
+identity process and of all of the gateway.
 
 A verification by argon2 (19 MiB, two passes) costs {argon:.1f} ms of CPU; the service's threads do {rate:.0f}
 a second.
