@@ -156,6 +156,10 @@ class Supervisor:
         if self._identity is not None:
             self._identity.start()
             self._log_cookie(snapshot)
+        else:
+            self._log.warning(
+                "no identity service belongs to this gateway: whoever shows a credential gets 503"
+            )
         fleet.start()
         self._admin.start()
         self._loop.after(LOOK_EVERY, self._look)

@@ -89,7 +89,7 @@ def _positive(text: str) -> int:
 
 def _run(config: str, role: str, workers: int) -> int:
     if role == "identity":
-        _complain("the identity service is not part of this version; use --role all or edge")
+        _complain("an identity service by itself is not available in this version yet; use --role all")
         return 1
     from gateway.admin_token import data_folder
     from gateway.supervisor import Options, run

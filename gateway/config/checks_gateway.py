@@ -11,6 +11,8 @@ from gateway.config.schema import Drain
 from gateway.config.schema_identity import LATER, TWICE
 from gateway.config.types_net import listen
 
+OWN_UPSTREAM = "identity"  # of the built-in routes: in logs and metrics, and where the edge finds it
+
 
 def gateway_faults(source: Source, port: int, identity_names: frozenset[bytes]) -> Iterator[ConfigFault]:
     """Of the main file."""
@@ -114,6 +116,9 @@ def upstream_faults(source: Source) -> Iterator[ConfigFault]:
     """Of the upstreams of any file."""
     upstreams = at(source.data, "upstreams")
     for name, upstream in upstreams.items() if isinstance(upstreams, dict) else ():
+        if name == OWN_UPSTREAM:
+            problem = "the identity service itself has this name"
+            yield source.fault(("upstreams", name), problem, "give your upstream another name")
         tls = at(upstream, "tls")
         if not isinstance(tls, dict):
             continue
