@@ -19,6 +19,8 @@ import yaml
 from gateway.config.reference import sections
 from gateway.config.schema import Document
 from gateway.config.schema_identity import LATER
+from gateway.config.service import Service
+from gateway.identity.table import endpoints
 from gateway.model.faults import FAULTS
 from gateway.model.metrics import EDGE_METRICS, IDENTITY_METRICS
 from policies import POLICIES
@@ -190,6 +192,28 @@ def test_the_metrics_of_the_operations_page_are_those_that_exist() -> None:
     assert counted <= named
 
 
+def test_the_page_of_sign_in_has_every_call_of_the_api() -> None:
+    """With who may make it, and how it answers when all is well."""
+    who = {
+        "caller": "signed in",
+        "fresh": "signed in, fresh",
+        "admin": "admin",
+        "fresh admin": "admin, fresh",
+    }
+    made = {
+        (f"{each.method} {path}", who.get(each.who, ""), ", ".join(map(str, each.answers)))
+        for each in endpoints(Service())[0]
+        for path in (each.path, *each.also)
+    }
+    page = (ROOT / "docs/sign-in.md").read_text().partition("## All calls")[2].partition("## Settings")[0]
+    told = {
+        (call, kind if kind in who.values() else "", re.sub(r"[^\d]+", ", ", answers).strip(", "))
+        for calls, kind, answers in re.findall(r"^\| (`[A-Z]+ /.*?) \| (.*?) \| (.*?) \|$", page, re.M)
+        for call in re.findall("`(.*?)`", calls)
+    }
+    assert told == made
+
+
 def test_every_key_that_works_today_has_an_example() -> None:
     """Of the gateway, its upstreams and routes, and of sign-in as far as it is here."""
     used = set().union(*(keys_of(yaml.safe_load(whole(block.text))) for block in blocks("yaml")))
@@ -233,7 +257,7 @@ curl() {
     local body="$NOTES/$(($(wc -l < "$NOTES/said")))"
     command curl -w '%{stderr}%{http_code}\\n' "$@" 2>> "$NOTES/said" | tee "$body"
 }
-postern() { "$PYTHON" -m gateway.cli.app "$@" -c "$ROUTES"; }
+postern() { POSTERN_DATA="$DATA" "$PYTHON" -m gateway.cli.app "$@" -c "$ROUTES"; }
 """
 CODE = re.compile(rf"\b({'|'.join(sorted(FAULTS))})\b")
 RUN = sorted({block.place.split(":")[0] for block in blocks("sh run")})
@@ -279,6 +303,7 @@ def run_blocks(parts: list[Block], world: IdentityWorld, notes: Path) -> dict[st
     text = BASH + "".join(f"echo {part.place} >> $NOTES/said\n{part.text}\n" for part in parts)
     text = text.replace(ADDRESS, f"http://127.0.0.1:{world.port}")
     own = {"NOTES": str(notes), "PYTHON": sys.executable, "ROUTES": str(world.gateway.routes)}
+    own["DATA"] = world.gateway.env["POSTERN_DATA"]  # whatever folder a page names
     (notes / "said").touch()
     done = subprocess.run(
         ["bash", "-eu", "-c", text], cwd=notes, env={**ENVIRONMENT, **world.gateway.env, **own},
@@ -290,9 +315,9 @@ def run_blocks(parts: list[Block], world: IdentityWorld, notes: Path) -> dict[st
     place = ""
     for number, line in enumerate(lines):
         if line.isdecimal():
-            body = (notes / str(number)).read_bytes()
-            world.ledger.sent(json.loads(body))
-            said[place].append((line, json.loads(body)))
+            body = json.loads((notes / str(number)).read_bytes() or b"null")
+            world.ledger.sent(body)
+            said[place].append((line, body))
         else:
             place = line
             said[place] = []
