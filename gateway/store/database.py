@@ -41,11 +41,12 @@ class Backend(Protocol):
 class Database:
     """The database as one unit of work sees it; what a function of the store takes first."""
 
-    __slots__ = ("_failed", "_link", "_now", "_statements", "revocations")
+    __slots__ = ("_failed", "_link", "_now", "_statements", "_writing", "revocations")
 
-    def __init__(self, link: Link, statements: dict[str, Statement]) -> None:
+    def __init__(self, link: Link, statements: dict[str, Statement], writing: bool) -> None:
         self._link = link
         self._statements = statements
+        self._writing = writing
         self._now: int | None = None
         self._failed = False
         self.revocations: list[int] = []  # sequences written in this unit; to be settled after it
@@ -107,6 +108,8 @@ class Database:
     def _attempt(self, statement: Statement | None = None) -> "_Attempt":
         if self._failed:
             raise StoreFault(_OVER)
+        if statement is not None and statement.writes and not self._writing:
+            raise RuntimeError(f"{statement.name} is not for a unit that only reads")
         return _Attempt(self, statement)
 
 
@@ -159,7 +162,7 @@ class Store:
     async def reading(self) -> AsyncIterator[Database]:
         """For looking only: no lock, no transaction. The time comes with the first query."""
         async with self._backend.reading() as link:
-            yield Database(link, self._statements)
+            yield Database(link, self._statements, writing=False)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Database]:
@@ -172,7 +175,7 @@ class Store:
     async def locking(self) -> AsyncIterator[Database]:
         """`writing` for units that begin with a row's lock, which brings the time along: one way less."""
         async with self._backend.writing() as link:
-            db = Database(link, self._statements)
+            db = Database(link, self._statements, writing=True)
             yield db
             if db.failed:
                 raise StoreFault(_OVER)

@@ -22,12 +22,13 @@ _TELLS_TIME = "postern_now() AS now"
 class Statement:
     """One query. `order` lists its parameters as $1, $2, … stand for them in PostgreSQL's text."""
 
-    __slots__ = ("counts", "name", "order", "sql", "tells_time", "total")
+    __slots__ = ("counts", "name", "order", "sql", "tells_time", "total", "writes")
 
     def __init__(self, name: str, sql: str, order: tuple[str, ...]) -> None:
         self.name = name
         self.sql = sql
         self.order = order
+        self.writes = not sql.lstrip().startswith("SELECT")
         self.tells_time = _TELLS_TIME in sql  # its rows begin with the time
         self.counts = [0] * (len(_BUCKETS) + 1)
         self.total = 0.0

@@ -30,7 +30,7 @@ async def killed_after(lines: int, place: Place) -> int:
 
 
 @pytest.mark.parametrize("seed", [1])
-async def test_T41_a_kill_in_the_middle_of_writing_leaves_a_consistent_store(place: Place, seed: int) -> None:
+async def test_a_kill_in_the_middle_of_writing_leaves_a_consistent_store(place: Place, seed: int) -> None:
     chosen = random.Random(seed)
     for _ in range(ROUNDS):
         said = await killed_after(chosen.randrange(1, 60), place)

@@ -140,6 +140,19 @@ async def rotate(db: Database) -> None:
     )
 
 
+async def test_a_unit_that_only_reads_writes_nothing(store: Store, ann: str) -> None:
+    """PostgreSQL would keep it at once, without the rest of the unit."""
+    async with store.reading() as db:
+        for attempt in (
+            facts.put(db, "colour", "green"),
+            sessions.locked(db, "s1"),
+            sessions.touch(db, [("s1", 5000, 5000)]),
+        ):
+            with pytest.raises(RuntimeError, match="only reads"):
+                await attempt
+    assert await fact(store, "colour") is None
+
+
 # Faults
 
 

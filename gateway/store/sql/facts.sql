@@ -8,5 +8,6 @@ INSERT INTO facts (name, value) VALUES (:name, :value)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value
 
 -- name: fact_lock(name)!
--- Takes the row's lock.
-UPDATE facts SET value = value WHERE name = :name
+-- Takes the row's lock, and makes the row for it.
+INSERT INTO facts (name, value) VALUES (:name, '')
+ON CONFLICT (name) DO UPDATE SET value = facts.value

@@ -148,7 +148,4 @@ INSERT INTO roles (name, permissions, created_at) VALUES
     ('user', '[]', postern_now()),
     ('admin', '["postern:admin"]', postern_now());
 
-INSERT INTO facts (name, value) VALUES
-    ('store_id', replace(gen_random_uuid()::text, '-', '')),
-    ('lock_signing_keys', ''),
-    ('lock_admins', '');
+INSERT INTO facts (name, value) VALUES ('store_id', replace(gen_random_uuid()::text, '-', ''));

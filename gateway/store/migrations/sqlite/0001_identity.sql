@@ -142,7 +142,4 @@ INSERT INTO roles (name, permissions, created_at) VALUES
     ('user', '[]', postern_now()),
     ('admin', '["postern:admin"]', postern_now());
 
-INSERT INTO facts (name, value) VALUES
-    ('store_id', lower(hex(randomblob(16)))),
-    ('lock_signing_keys', ''),
-    ('lock_admins', '');
+INSERT INTO facts (name, value) VALUES ('store_id', lower(hex(randomblob(16))));
