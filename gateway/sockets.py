@@ -1,12 +1,15 @@
 """The listening sockets: bound by the supervisor, one per worker, and kept while workers come and go."""
 
 import errno
+import fcntl
+import glob
 import os
 import shutil
 import socket
 import stat
 import struct
 import tempfile
+import time
 from array import array
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,6 +21,8 @@ from gateway.config.snapshot import Listen
 
 BACKLOG = 4096
 UNIX_MODE = 0o660
+_PREFIX = "postern-"
+_SURELY_HELD = 60.0  # seconds after which who made a folder holds it, if it lives
 LONGEST_FOLDER = 70  # bytes of a path, so that a socket's name still fits
 
 _SO_ATTACH_FILTER = 26
@@ -128,7 +133,11 @@ class PrivateSockets:
     """Listening Unix sockets of one of our processes for the others, in a folder of this user alone."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._folder = tempfile.mkdtemp(prefix="postern-", dir=_short_folder())
+        parent = _short_folder()
+        _remove_left(parent)
+        self._folder = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+        self._held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._held, fcntl.LOCK_EX)
         self._socks: dict[str, socket.socket] = {}
         for name in names:
             self._socks[name], _ = open_unix(self._path(name))
@@ -142,6 +151,22 @@ class PrivateSockets:
         for sock in self._socks.values():
             sock.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._held)
+
+
+def _remove_left(parent: str) -> None:
+    """Folders of supervisors that were killed: nobody holds them any more."""
+    for found in glob.glob(os.path.join(glob.escape(parent), f"{_PREFIX}????????")):
+        with suppress(OSError):
+            folder = os.open(found, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                seen = os.fstat(folder)
+                ours = seen.st_uid == os.getuid() and set(os.listdir(folder)) <= {"http", "link"}
+                if ours and time.time() - seen.st_mtime > _SURELY_HELD:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(found, ignore_errors=True)
+            finally:
+                os.close(folder)
 
 
 def _short_folder() -> str:

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -173,6 +174,45 @@ def test_a_socket_in_use_is_not_taken_away(tmp_path: Path) -> None:
         with pytest.raises(sockets.CannotListen, match="another program listens"):
             sockets.Listeners(1).open([Listen(path=str(path))], "public", "listen")
         assert path.exists()
+
+
+def private(folder: Path, monkeypatch: pytest.MonkeyPatch) -> sockets.PrivateSockets:
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return sockets.PrivateSockets(("http", "link"))
+
+
+def test_what_a_killed_supervisor_left_is_removed_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TemporaryDirectory(prefix="p-") as name:
+        living = private(Path(name), monkeypatch)
+        for folder, files in (
+            ("postern-deadbeef", ("http", "link")),
+            ("postern-notours_", ("link", "notes")),
+        ):
+            (Path(name) / folder).mkdir()
+            for file in files:
+                (Path(name) / folder / file).touch()
+        fresh = Path(name) / "postern-_startin"
+        fresh.mkdir()
+        for each in Path(name).iterdir():
+            if each != fresh:
+                os.utime(each, (0, 0))
+        another = private(Path(name), monkeypatch)
+        left = {path.name for path in Path(name).iterdir()}
+        places = {Path(made.paths["link"]).parent.name for made in (living, another)}
+        assert left == places | {"postern-notours_", "postern-_startin"}
+        living.close()
+        another.close()
+        assert {path.name for path in Path(name).iterdir()} == left - places
+
+
+def test_a_private_socket_has_a_path_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("deep" * 25)
+    deep.mkdir()
+    made = private(deep, monkeypatch)
+    try:
+        assert all(len(path) < 100 for path in made.paths.values())
+    finally:
+        made.close()
 
 
 def loopbacks() -> list[str]:
