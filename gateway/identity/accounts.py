@@ -91,6 +91,11 @@ async def find(context: Context, name: str) -> Known:
         return Known(user, await roles.of(db, user.user_id))
 
 
+async def by_id(context: Context, user_id: str) -> Known:
+    async with context.store.reading() as db:
+        return Known(await _there(db, user_id), await roles.of(db, user_id))
+
+
 async def search(context: Context, text: str = "", after: int = 0, most: int = 50) -> list[User]:
     """Those whose address or user name has the text in it; go on after the last one's `id`."""
     async with context.store.reading() as db:
@@ -135,7 +140,7 @@ async def change_meta(
     protected: dict[str, Any] | None,
     by: str,
     asker: Asker | None = None,
-) -> tuple[User, "Settled"]:
+) -> "Settled":
     """By an admin; each is merged, null takes a key away."""
 
     def changed(user: User) -> User:
@@ -144,7 +149,8 @@ async def change_meta(
         return msgspec.structs.replace(user, protected=ours or user.protected, meta=theirs or user.meta)
 
     keys = sorted({*(public or {}), *(protected or {})})
-    return await _save(context, user_id, changed, META_CHANGED, by, asker, keys=keys)
+    _, settled = await _save(context, user_id, changed, META_CHANGED, by, asker, keys=keys)
+    return settled
 
 
 async def lock(context: Context, user_id: str, why: str, by: str, asker: Asker | None = None) -> "Settled":

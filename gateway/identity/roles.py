@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from gateway.identity.audit import ROLE_CHANGED, ROLE_DELETED, ROLES_CHANGED, audit
+from gateway.identity.audit import ROLE_CHANGED, ROLE_DELETED, ROLE_MADE, ROLES_CHANGED, audit
 from gateway.identity.context import Context
 from gateway.identity.fields import Fields
 from gateway.identity.web import ADMIN, Asker, Refused
@@ -12,7 +12,8 @@ from gateway.model import faults
 from gateway.store import accounts as users
 from gateway.store import facts, revocations
 from gateway.store import roles as rows
-from gateway.store.roles import Rights, Role
+from gateway.store.faults import Conflict
+from gateway.store.roles import Role
 
 if TYPE_CHECKING:
     from gateway.identity.propagation import Settled
@@ -22,6 +23,7 @@ SHIPPED = ("user", "admin")
 # No comma, no space: lists of them stay lists in headers and in claims.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _PERMISSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:*/-]{0,99}")
+_CHARACTERS = "letters, digits, and after the first any of . _ : -"
 _MOST_PERMISSIONS = 200
 
 
@@ -30,17 +32,35 @@ async def listed(context: Context) -> list[Role]:
         return await rows.every(db)
 
 
-async def put(
+async def make(
+    context: Context, name: str, permissions: Iterable[str], by: str, asker: Asker | None = None
+) -> Role:
+    """A new role, which nobody has yet."""
+    given = sorted(set(permissions))
+    found = Fields()
+    if not _NAME.fullmatch(name):
+        found.wrong("name", f"Use up to 64 characters: {_CHARACTERS}")
+    _check(found, given)
+    try:
+        async with context.store.writing() as db:
+            await rows.insert(db, name, given)
+            await audit(db, ROLE_MADE, actor=by, asker=asker, role=name, permissions=given)
+            return Role(name, tuple(given), db.now)
+    except Conflict:
+        raise Refused(faults.ROLE_TAKEN) from None
+
+
+async def change(
     context: Context, name: str, permissions: Iterable[str], by: str, asker: Asker | None = None
 ) -> "Settled":
-    """The role has exactly these permissions from now on; it is made if there is none."""
+    """The role has exactly these permissions from now on, for all who have it."""
     given = sorted(set(permissions))
-    _check(name, given)
+    _check(Fields(), given)
     async with context.store.writing() as db:
         async with Admins(db):
             if not await rows.update(db, name, given):
-                await rows.insert(db, name, given)
-        await revocations.write(db, "changed")  # whoever has it: everybody is looked at again
+                raise Refused(faults.NOT_FOUND)
+        await revocations.write(db, "changed")  # of nobody in particular: everybody is looked at again
         await audit(db, ROLE_CHANGED, actor=by, asker=asker, role=name, permissions=given)
     return await context.propagation.settle(db.revocations)
 
@@ -60,7 +80,7 @@ async def delete(context: Context, name: str, by: str, asker: Asker | None = Non
 
 async def set_of(
     context: Context, user_id: str, wanted: Iterable[str], by: str, asker: Asker | None = None
-) -> tuple[Rights, "Settled"]:
+) -> "Settled":
     """The user has exactly these roles from now on."""
     names = set(wanted)
     async with context.store.writing() as db:
@@ -73,14 +93,13 @@ async def set_of(
                 await rows.grant(db, user_id, name, by)
             for name in sorted(before - names):
                 await rows.withdraw(db, user_id, name)
-        rights = await rows.of(db, user_id)
         if names != before:
             await revocations.write(db, "changed", user=user_id)
             await audit(
                 db, ROLES_CHANGED, user_id, by, asker=asker,
                 given=sorted(names - before), taken=sorted(before - names),
             )  # fmt: skip
-    return rights, await context.propagation.settle(db.revocations)
+    return await context.propagation.settle(db.revocations)
 
 
 async def known(db: "Database", names: Iterable[str]) -> None:
@@ -110,19 +129,10 @@ class Admins:
             raise Refused(faults.LAST_ADMIN)
 
 
-def _check(name: str, permissions: list[str]) -> None:
-    found = Fields()
-    if not _NAME.fullmatch(name):
-        found.wrong(
-            "name", "Use up to 64 letters, digits, and any of . _ : -, and begin with a letter or digit."
-        )
+def _check(found: Fields, permissions: list[str]) -> None:
+    """Refused with all that is wrong, what was found before included."""
     if len(permissions) > _MOST_PERMISSIONS:
         found.wrong("permissions", f"Give at most {_MOST_PERMISSIONS}.")
-    for permission in permissions:
-        if not _PERMISSION.fullmatch(permission):
-            found.wrong(
-                "permissions",
-                "Use up to 100 letters, digits, and any of . _ : * / -, and begin with a letter or digit.",
-            )
-            break
+    if not all(_PERMISSION.fullmatch(permission) for permission in permissions):
+        found.wrong("permissions", f"Use up to 100 characters each: {_CHARACTERS} * /")
     found.refuse()

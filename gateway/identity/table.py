@@ -5,7 +5,13 @@ from typing import Any
 from gateway.config.service import Service
 from gateway.identity import openapi
 from gateway.identity.http import (
+    admin_events,
+    admin_keys,
+    admin_roles,
+    admin_sessions,
+    admin_users,
     events,
+    invites,
     jwks,
     login,
     logout,
@@ -20,7 +26,10 @@ from gateway.identity.http import (
 from gateway.identity.http import openapi as document_of
 from gateway.identity.web import Endpoint
 
-API = (register, login, reauth, refresh, validate, logout, sessions, me, password, events)
+API = (
+    register, login, reauth, refresh, validate, logout, sessions, me, password, events,
+    admin_users, invites, admin_roles, admin_sessions, admin_events, admin_keys,
+)  # fmt: skip
 
 
 def endpoints(settings: Service) -> tuple[list[Endpoint], list[Endpoint]]:

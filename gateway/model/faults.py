@@ -99,6 +99,7 @@ INVALID_KEY = _client("invalid_key", 400, "The key is not, or no longer, valid",
 LAST_ADMIN = _client(
     "last_admin", 409, "Nobody would be left to administer this", "Make another user an admin first."
 )
+ROLE_TAKEN = _client("role_taken", 409, "There is a role of this name already", "Change that one instead.")
 SHIPPED_ROLE = _client("shipped_role", 409, "This role is part of the gateway", "Take it from users instead.")
 
 # The gateway's own side

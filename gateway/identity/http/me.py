@@ -6,8 +6,7 @@ from pydantic import Field
 
 from gateway.identity import accounts
 from gateway.identity.http.logout import cleared
-from gateway.identity.shapes import Pending as PendingSaid
-from gateway.identity.shapes import Propagated, Settled, Unsettled, UserSaid, user_answer
+from gateway.identity.shapes import Pending, Propagated, Settled, Unsettled, UserSaid, user_answer
 from gateway.identity.web import Call, Endpoint, OpenBody, Reply, answer, settled_answer, who
 from gateway.model import faults
 
@@ -30,7 +29,7 @@ class ProfileSaid(UserSaid):
 
 
 class ProfilePending(ProfileSaid):
-    pending: list[PendingSaid]
+    pending: list[Pending]
 
 
 async def shown(call: Call) -> Reply:

@@ -1,0 +1,76 @@
+"""Invites: used once, by whom they are for, before they expire (T29)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.identity import roles as role_acts
+from tests.identity.house import PASSWORD, Actor, house, signed_in
+from tests.identity.rig import Answer, Rig
+
+
+@pytest.fixture
+async def rig(database: str) -> AsyncIterator[Rig]:
+    async with house(database) as rig:
+        yield rig
+
+
+@pytest.fixture
+async def root(rig: Rig) -> Actor:
+    return await signed_in(rig, "root", "admin")
+
+
+@pytest.fixture
+async def ada(rig: Rig) -> Actor:
+    return await signed_in(rig, "ada")
+
+
+async def test_an_invite_lets_one_in_with_its_roles(rig: Rig, root: Actor) -> None:
+    await role_acts.make(rig.context, "editor", ["a:read"], root.id)
+    made = await root.ask("POST", "/admin/invites", {"roles": ["editor"], "expires_in": 3600})
+    assert made.status == 201 and made.body["invite"].startswith("psi_")
+    (listed,) = (await root.ask("GET", "/admin/invites")).body["invites"]
+    assert listed["id"] == made.body["id"] and listed["by"] == root.id and "invite" not in listed
+    rig.context.settings = msgspec.structs.replace(rig.context.settings, registration="invite")
+    body = {"email": "x0@example.test", "password": PASSWORD}
+    assert (await rig.api("POST", "/register", body)).code == "invalid_key"
+    body["invite"] = made.body["invite"]
+    tries = [{**body, "email": f"x{number}@example.test"} for number in range(8)]
+    answers = await asyncio.gather(*(rig.api("POST", "/register", each) for each in tries))
+    assert sorted(each.status for each in answers) == [201] + [400] * 7  # T29
+    (taken,) = [each.body["user"] for each in answers if each.status == 201]
+    assert taken["roles"] == ["editor", "user"]
+    assert (await root.ask("GET", "/admin/invites")).body["invites"] == []
+
+
+async def test_an_invite_may_be_for_one_address_expires_and_can_be_withdrawn(rig: Rig, root: Actor) -> None:
+    async def invited(**terms: Any) -> Any:
+        return (await root.ask("POST", "/admin/invites", terms)).body
+
+    async def used(invite: str, email: str) -> Answer:
+        return await rig.api("POST", "/register", {"email": email, "password": PASSWORD, "invite": invite})
+
+    named = await invited(email="Bob@Example.test")
+    assert (await used(named["invite"], "eve@example.test")).code == "invalid_key"
+    assert (await used(named["invite"], "bob@EXAMPLE.test")).status == 201
+    gone = await invited()
+    assert (await root.ask("DELETE", f"/admin/invites/{gone['id']}")).status == 204
+    assert (await root.ask("DELETE", f"/admin/invites/{gone['id']}")).status == 404
+    assert (await used(gone["invite"], "eve@example.test")).code == "invalid_key"
+    late = await invited(expires_in=60)
+    await rig.clock.move(61)
+    assert (await used(late["invite"], "eve@example.test")).code == "invalid_key"
+    wrong = await root.ask("POST", "/admin/invites", {"email": "no", "roles": ["user"]})
+    assert wrong.status == 422 and list(wrong.body["errors"]) == ["email"]
+    unknown = await root.ask("POST", "/admin/invites", {"roles": ["king"]})
+    assert unknown.status == 422 and list(unknown.body["errors"]) == ["roles"]
+
+
+async def test_a_registration_that_fails_leaves_its_invite_good(rig: Rig, root: Actor, ada: Actor) -> None:
+    invite = (await root.ask("POST", "/admin/invites", {})).body["invite"]
+    body = {"email": "ada@example.test", "password": PASSWORD, "invite": invite}
+    assert (await rig.api("POST", "/register", body)).code == "email_taken"
+    assert (await rig.api("POST", "/register", {**body, "email": "new@example.test"})).status == 201
