@@ -20,6 +20,7 @@ from gateway.config.reference import sections
 from gateway.config.schema import Document
 from gateway.config.schema_identity import LATER
 from gateway.config.service import Service
+from gateway.identity import audit
 from gateway.identity.table import endpoints
 from gateway.model.faults import FAULTS
 from gateway.model.metrics import EDGE_METRICS, IDENTITY_METRICS
@@ -46,6 +47,7 @@ PROGRAMS = {
     "nginx",
 }
 GROUPS = {"users", "sessions", "tokens", "keys"}  # of commands
+EVENT = re.compile(r"[a-z]+\.[a-z_]+")
 BY_PLACE = attrgetter("place")
 ENVIRONMENT = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT)}
 
@@ -212,6 +214,12 @@ def test_the_page_of_sign_in_has_every_call_of_the_api() -> None:
         for call in re.findall("`(.*?)`", calls)
     }
     assert told == made
+
+
+def test_the_page_of_sign_in_names_every_event() -> None:
+    names = {value for name, value in vars(audit).items() if name.isupper() and EVENT.fullmatch(str(value))}
+    page = (ROOT / "docs/sign-in.md").read_text().partition("What is written:")[2].partition("`actor`")[0]
+    assert set(re.findall("`(.*?)`", page)) == names
 
 
 def test_every_key_that_works_today_has_an_example() -> None:
