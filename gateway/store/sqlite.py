@@ -7,7 +7,7 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -110,10 +110,13 @@ class Sqlite:
             raise _unopened(path, error) from None
 
     async def close(self) -> None:
-        async with self._lock:
-            self._reader.close()
-            self._writer.close()
-        self._thread.shutdown()
+        """Waits for the unit that writes, if there is one, but not for ever."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAIT):
+                await self._lock.acquire()
+        self._thread.shutdown()  # after a commit that it may be at
+        self._reader.close()
+        self._writer.close()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqliteLink]:
