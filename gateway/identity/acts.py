@@ -1,45 +1,33 @@
 """What the command line may have done: accounts, sessions, tokens, keys; audited, settled with the edges."""
 
 import secrets
-import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from gateway.identity import lives, names, resolving, sessions, tokens
-from gateway.identity.audit import (
-    COMMAND_LINE,
-    KEYS_ROTATED,
-    ROLES_CHANGED,
-    SESSION_REVOKED,
-    USER_LOCKED,
-    USER_REGISTERED,
-    USER_UNLOCKED,
-    audit,
-)
+from gateway.identity import accounts, lives, resolving, tokens
+from gateway.identity import roles as role_acts
+from gateway.identity.accounts import Known
+from gateway.identity.audit import COMMAND_LINE, KEYS_ROTATED, audit
 from gateway.identity.context import Context
 from gateway.identity.control_client import ActRefused
-from gateway.identity.names import BadName
-from gateway.identity.passwords import Busy
 from gateway.identity.shapes import iso, session_answer, user_answer
-from gateway.identity.web import settled_answer
+from gateway.identity.web import Refused, settled_answer
 from gateway.model.credentials import ACCESS, COOKIE, JWT_STARTS, KINDS, REFRESH, plausible
-from gateway.store import accounts as users
 from gateway.store import keys as key_rows
-from gateway.store import revocations, roles
+from gateway.store import roles
 from gateway.store import sessions as rows
-from gateway.store.accounts import User
-from gateway.store.faults import Conflict
-from gateway.store.roles import Rights
 
 if TYPE_CHECKING:
-    from gateway.store.database import Database
+    from gateway.identity.propagation import Settled
 
 T = TypeVar("T", bound=msgspec.Struct)
 Act = Callable[[Context, dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]
 
+MOST = 1000
 _MADE_PASSWORD = 18  # random bytes
+_LONGEST_WHY = 200
 _WHAT = {
     ACCESS: "access token", REFRESH: "refresh token", COOKIE: "session cookie", "psk_": "API key",
     "psc_": "confirmation key", "psp_": "reset key", "psm_": "magic link", "psx_": "second-step token",
@@ -81,111 +69,53 @@ class Named(msgspec.Struct, frozen=True):
 
 async def list_users(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     asked = _given(Listed, given)
+    found = await accounts.search(context, asked.search, 0, max(1, min(asked.limit, MOST)))
     async with context.store.reading() as db:
-        page = await users.page(db, asked.search.strip().lower(), 0, max(1, min(asked.limit, 1000)))
-        return {"users": [_shown(user, await roles.of(db, user.user_id)) for user in page]}
+        return {"users": [_shown(Known(user, await roles.of(db, user.user_id))) for user in found]}
 
 
 async def add_user(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     """The account, and its password where one had to be made."""
     asked = _given(Added, given)
-    user = _wanted(context, asked)
-    made = "" if asked.password or not context.settings.password.on else secrets.token_urlsafe(_MADE_PASSWORD)
-    password = asked.password or made
-    if password:
-        weak = [] if made else context.passwords.refused(password, asked.username, asked.email)
-        if weak:
-            raise ActRefused(f"this password can't be taken: {' '.join(weak)}")
-        hashed = await context.passwords.hash(password)
-        if isinstance(hashed, Busy):
-            raise ActRefused("too many people sign in just now; try again in a moment")
-        user = msgspec.structs.replace(user, password_hash=hashed)
-    try:
-        async with context.store.writing() as db:
-            user = msgspec.structs.replace(user, created_at=db.now, password_changed_at=db.now)
-            user = await users.insert(db, user)
-            for role in dict.fromkeys(["user", *asked.roles]):
-                await _grant(db, user, role)
-            await audit(db, USER_REGISTERED, user.user_id, COMMAND_LINE)
-            rights = await roles.of(db, user.user_id)
-    except Conflict as conflict:
-        raise ActRefused(f"there is an account with this {conflict.field} already") from None
-    return {"user": _shown(user, rights)} | ({"password": made} if made else {})
-
-
-def _wanted(context: Context, asked: Added) -> User:
-    """Confirmed, since whoever runs the gateway vouches for it; nobody has proved to read the address."""
-    try:
-        email = names.email(asked.email)
-        username = names.username(asked.username) if asked.username else None
-    except BadName as bad:
-        raise ActRefused(str(bad)) from None
     if asked.password and not context.settings.password.on:
         raise ActRefused("there are no passwords here: identity.password is off")
-    return User(
-        user_id=str(uuid.uuid4()),
-        email=email.address,
-        email_key=email.key,
-        password_changed_at=0,
-        created_at=0,
-        username=username,
-        username_key=names.username_key(username) if username else None,
-        confirmed=True,
+    made = "" if asked.password or not context.settings.password.on else secrets.token_urlsafe(_MADE_PASSWORD)
+    known = await accounts.add_user(
+        context, asked.email, asked.username or None, asked.password or made or None, asked.roles
     )
+    return {"user": _shown(known)} | ({"password": made} if made else {})
 
 
 async def show_user(context: Context, given: dict[str, Any]) -> dict[str, Any]:
-    async with context.store.reading() as db:
-        user = await _found(db, _given(Named, given).who)
-        rights = await roles.of(db, user.user_id)
-        return {"user": _shown(user, rights), "sessions": await _sessions(db, user)}
+    known = await _found(context, _given(Named, given).who)
+    return {"user": _shown(known), "sessions": await _sessions(context, known)}
 
 
 async def lock_user(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     """Nobody signs in to it, and its sessions end."""
     asked = _given(Named, given)
-    async with context.store.writing() as db:
-        user = await _held(db, asked.who)
-        if await users.lock(db, user.user_id, asked.why[:200]):
-            await audit(db, USER_LOCKED, user.user_id, COMMAND_LINE, why=asked.why[:200])
-        await sessions.end_all(context, db, user.user_id, "locked")
-        shown = await _now(db, user)
-    return await _settled(context, db, shown)
+    known = await _found(context, asked.who)
+    settled = await accounts.lock(context, known.user.user_id, asked.why[:_LONGEST_WHY], COMMAND_LINE)
+    return await _after(context, known, settled)
 
 
 async def unlock_user(context: Context, given: dict[str, Any]) -> dict[str, Any]:
-    async with context.store.writing() as db:
-        user = await _held(db, _given(Named, given).who)
-        if not await users.unlock(db, user.user_id):
-            raise ActRefused(f"{user.email} is not locked")
-        await audit(db, USER_UNLOCKED, user.user_id, COMMAND_LINE)
-        return await _now(db, user)
+    known = await _found(context, _given(Named, given).who)
+    await accounts.unlock(context, known.user.user_id, COMMAND_LINE)
+    return await _after(context, known)
 
 
 async def change_roles(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     asked = _given(Named, given)
-    async with context.store.writing() as db:
-        user = await _held(db, asked.who)
-        changed = [await _grant(db, user, role) for role in asked.add]
-        changed += [await _withdraw(db, user, role) for role in asked.remove]
-        if any(changed):
-            await audit(db, ROLES_CHANGED, user.user_id, COMMAND_LINE, added=asked.add, removed=asked.remove)
-            await revocations.write(db, kind="changed", user=user.user_id)
-        shown = await _now(db, user)
-    return await _settled(context, db, shown)
-
-
-async def _grant(db: "Database", user: User, role: str) -> bool:
-    if await roles.by_name(db, role) is None:
-        known = ", ".join(each.name for each in await roles.every(db))
-        raise ActRefused(f"there is no role {role!r}; there are {known}")
-    return await roles.grant(db, user.user_id, role, COMMAND_LINE)
-
-
-async def _withdraw(db: "Database", user: User, role: str) -> bool:
-    if not await roles.withdraw(db, user.user_id, role):
-        raise ActRefused(f"{user.email} does not have the role {role!r}")
-    return True
+    known = await _found(context, asked.who)
+    missing = sorted(set(asked.remove) - set(known.rights.roles))
+    if missing:
+        raise ActRefused(f"{known.user.email} does not have the role {', '.join(missing)}")
+    if not asked.add and not asked.remove:
+        return {"user": _shown(known)}
+    wanted = (set(known.rights.roles) | set(asked.add)) - set(asked.remove)
+    settled = await role_acts.set_of(context, known.user.user_id, wanted, COMMAND_LINE)
+    return await _after(context, known, settled)
 
 
 # Sessions
@@ -197,29 +127,16 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 async def list_sessions(context: Context, given: dict[str, Any]) -> dict[str, Any]:
-    async with context.store.reading() as db:
-        return {"sessions": await _sessions(db, await _found(db, _given(Named, given).who))}
+    return {"sessions": await _sessions(context, await _found(context, _given(Named, given).who))}
 
 
 async def revoke_sessions(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     asked = _given(Ended, given)
-    async with context.store.writing() as db:
-        if asked.session:
-            ended = await _end_one(context, db, asked.session)
-        else:
-            user = await _held(db, asked.who)
-            ended = await sessions.end_all(context, db, user.user_id, "revoked")
-            await audit(db, SESSION_REVOKED, user.user_id, COMMAND_LINE, sessions=ended)
-    return await _settled(context, db, {"ended": ended})
-
-
-async def _end_one(context: Context, db: "Database", session_id: str) -> int:
-    session = await rows.locked(db, session_id)
-    if session is None or not lives.alive(session, db.now):
-        raise ActRefused("there is no such session, or it has ended")
-    await sessions.end(context, db, session, "revoked")
-    await audit(db, SESSION_REVOKED, session.user_id, COMMAND_LINE, session_id)
-    return 1
+    if asked.session:
+        return _told(await accounts.revoke(context, asked.session, COMMAND_LINE), {"ended": 1})
+    known = await _found(context, asked.who)
+    ended = len(await _sessions(context, known))
+    return _told(await accounts.revoke_all(context, known.user.user_id, COMMAND_LINE), {"ended": ended})
 
 
 # Tokens and keys
@@ -317,32 +234,30 @@ async def rewrap(context: Context, given: dict[str, Any]) -> dict[str, Any]:
 # Common to them
 
 
-async def _found(db: "Database", who: str) -> User:
-    user = await users.by_id(db, who) or await users.by_identifier(db, names.identifier(who))
-    if user is None:
-        raise ActRefused(f"nobody here is {who!r}; name a user's id, e-mail address or name")
-    return user
+async def _found(context: Context, who: str) -> Known:
+    try:
+        return await accounts.find(context, who)
+    except Refused:
+        raise ActRefused(f"nobody here is {who!r}; name a user's id, e-mail address or name") from None
 
 
-async def _held(db: "Database", who: str) -> User:
-    """Found, and nobody else changes it until the transaction ends."""
-    user = await users.locked(db, (await _found(db, who)).user_id)
-    if user is None:
-        raise ActRefused(f"nobody here is {who!r} any more")
-    return user
+async def _sessions(context: Context, known: Known) -> Sequence[dict[str, Any]]:
+    return [session_answer(each, False) for each in await accounts.sessions_of(context, known.user.user_id)]
 
 
-async def _now(db: "Database", user: User) -> dict[str, Any]:
-    after = await users.by_id(db, user.user_id)
-    return {"user": _shown(after or user, await roles.of(db, user.user_id))}
+async def _after(context: Context, known: Known, settled: "Settled | None" = None) -> dict[str, Any]:
+    said = {"user": _shown(await accounts.by_id(context, known.user.user_id))}
+    return said if settled is None else _told(settled, said)
 
 
-async def _sessions(db: "Database", user: User) -> Sequence[dict[str, Any]]:
-    return [session_answer(each, False) for each in await rows.live_of(db, user.user_id)]
+def _told(settled: "Settled", said: dict[str, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = settled_answer(settled, said).body
+    return body
 
 
-def _shown(user: User, rights: Rights) -> dict[str, Any]:
-    return user_answer(user, rights.roles, rights.permissions) | {
+def _shown(known: Known) -> dict[str, Any]:
+    user = known.user
+    return user_answer(user, known.rights.roles, known.rights.permissions) | {
         "locked": _moment(user.locked_at),
         "locked_why": user.locked_why,
         "last_login": _moment(user.last_login_at),
@@ -353,14 +268,26 @@ def _moment(milliseconds: int | None) -> str | None:
     return None if milliseconds is None else iso(milliseconds)
 
 
-async def _settled(context: Context, db: "Database", said: dict[str, Any]) -> dict[str, Any]:
-    body: dict[str, Any] = settled_answer(await context.propagation.settle(db.revocations), said).body
-    return body
+def _in_words(refused: Refused) -> str:
+    """What the API would answer, for a person at a terminal."""
+    each = [f"{field}: {text}" for field, texts in (refused.errors or {}).items() for text in texts]
+    return " ".join(each) or refused.detail or refused.fault.title
 
 
-ACTS: dict[str, Act] = {
+def _for_terminals(act: Act) -> Act:
+    async def wrapped(context: Context, given: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return await act(context, given)
+        except Refused as refused:
+            raise ActRefused(_in_words(refused)) from None
+
+    return wrapped
+
+
+_ACTS: dict[str, Act] = {
     "users.list": list_users, "users.add": add_user, "users.show": show_user, "users.lock": lock_user,
     "users.unlock": unlock_user, "users.roles": change_roles, "sessions.list": list_sessions,
     "sessions.revoke": revoke_sessions, "tokens.inspect": inspect_token, "keys.list": list_keys,
     "keys.rotate": rotate_keys, "keys.rewrap": rewrap,
 }  # fmt: skip
+ACTS = {name: _for_terminals(act) for name, act in _ACTS.items()}
