@@ -40,8 +40,17 @@ def compile_all(path: str, role: Role = "all", environ: Mapping[str, str] | None
     """What the supervisor is given: for the edges, and for the identity service if this role runs one."""
     checked = check(path, role, environ)
     snapshot = compiled(checked)
-    service = b"" if role == "edge" else encode(served(checked, snapshot))
+    wanted = role != "edge" and needs_identity(snapshot)
+    service = encode(served(checked, snapshot)) if wanted else b""
     return Compiled(made.encode(snapshot), service)
+
+
+def needs_identity(snapshot: made.Snapshot) -> bool:
+    """Whether anybody can sign in here, or has to: else there is no identity service to run."""
+    return any(
+        route.identity or route.policies.get("authenticate", {"mode": "none"}).get("mode") != "none"
+        for route in snapshot.routes
+    )
 
 
 def served(checked: Checked, snapshot: made.Snapshot) -> Service:
