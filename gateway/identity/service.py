@@ -140,6 +140,8 @@ async def serve(sock: socket.socket) -> int:
     running: IdentityService | None = None
 
     async def tell(message: frames.Message) -> None:
+        if writer.is_closing():  # the supervisor is gone, and uvloop would raise RuntimeError
+            return
         with contextlib.suppress(OSError):
             writer.write(frames.encode(message))
             await writer.drain()
