@@ -73,8 +73,9 @@ class Identities:
         self._entries: dict[bytes, Identified] = {}
         self._by_session: dict[str, set[bytes]] = {}
         self._by_user: dict[str, set[bytes]] = {}
-        self._refused: dict[bytes, tuple[float, BadCredential]] = {}
-        self._asking: dict[bytes, asyncio.Task[Resolution]] = {}
+        # by kind too: what is no bearer may be a good cookie
+        self._refused: dict[tuple[str, bytes], tuple[float, BadCredential]] = {}
+        self._asking: dict[tuple[str, bytes], asyncio.Task[Resolution]] = {}
         self._renewing: dict[bytes, asyncio.Task[dict[str, Any] | None]] = {}
         self._news: deque[tuple[float, News]] = deque()
         self._guessers = Guessers()
@@ -117,11 +118,11 @@ class Identities:
         """Not in the cache: what can't be a credential, or was refused just now, need not be asked."""
         if credential[:2] == b"ps" and not credentials.plausible(credential.decode("latin-1")):
             return _BAD
-        refused = self._refused.get(key)
+        refused = self._refused.get((kind, key))
         if refused is not None:
             if boottime() < refused[0]:
                 return refused[1]
-            del self._refused[key]
+            del self._refused[kind, key]
         if self._guessers.is_slowed(exchange.client, boottime()):
             return _GUESSING
         if not self.link.up:
@@ -130,18 +131,16 @@ class Identities:
 
     async def _ask(self, kind: str, credential: bytes, key: bytes, exchange: Exchange) -> Resolution:
         """One question for all who wait for the same credential; nobody's going away ends it for others."""
-        task = self._asking.get(key)
+        task = self._asking.get((kind, key))
         if task is None:
             agent = (exchange.noted.get(b"user-agent") or b"").decode("utf-8", "replace")
             client = exchange.client.decode("ascii", "replace")
             task = asyncio.ensure_future(self._question(kind, credential, key, client, agent))
-            self._asking[key] = task
-            task.add_done_callback(lambda done: self._asking.pop(key, None))
+            self._asking[kind, key] = task
+            task.add_done_callback(lambda done: self._asking.pop((kind, key), None))
         found = await asyncio.shield(task)
         if not isinstance(found, Identified):
             return found
-        if found.kind != kind:
-            return _BAD  # asked for at the same moment as another kind of credential
         # news may have come between the answer and this line
         return found if self._current(found.identity, found.known) else UNAVAILABLE
 
@@ -160,11 +159,11 @@ class Identities:
         if outcome == "identified":
             assert answer is not None
             self.known += 1
-            return self._keep(kind, key, answer)
+            return self._keep(kind, key, answer, began)
         if outcome == "bad":
             assert answer is not None
             bad = BadCredential(str(answer.get("session") or ""))
-            self._remember_refused(key, bad)
+            self._remember_refused(kind, key, bad)
             if not bad.session:
                 self._guessers.guessed(client.encode(), boottime())
             return bad
@@ -190,12 +189,12 @@ class Identities:
 
     # Keeping
 
-    def _keep(self, kind: str, key: bytes, answer: dict[str, Any]) -> Identified:
+    def _keep(self, kind: str, key: bytes, answer: dict[str, Any], asked: float) -> Identified:
+        """What remains counts from the asking: however long the answer took, nothing outlives its time."""
         identity = msgspec.convert(answer["identity"], Identity)
-        now = boottime()
-        expires = now + float(answer.get("expires_in") or 0.0)
+        expires = asked + float(answer.get("expires_in") or 0.0)
         renew_in = answer.get("renew_in")
-        due = expires if renew_in is None else min(expires, now + float(renew_in))
+        due = expires if renew_in is None else min(expires, asked + float(renew_in))
         entry = Identified(
             identity, kind, self._block(identity), log_fields(identity), expires, due, answer.get("as_of", -1)
         )
@@ -239,10 +238,10 @@ class Identities:
                 if not keys:
                     del index[name]
 
-    def _remember_refused(self, key: bytes, bad: BadCredential) -> None:
+    def _remember_refused(self, kind: str, key: bytes, bad: BadCredential) -> None:
         if len(self._refused) >= MOST_REFUSED:
             self._refused.clear()
-        self._refused[key] = (boottime() + REFUSED_FOR, bad)
+        self._refused[kind, key] = (boottime() + REFUSED_FOR, bad)
 
     def begin_afresh(self) -> None:
         """After a reconnect: whatever happened meanwhile, nobody told; numbers of news may begin anew."""
