@@ -5,6 +5,7 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -65,6 +66,7 @@ class IdentityWorld:
     url: str  # of the database
     ledger: Ledger = field(default_factory=Ledger)
     prefix: str = PREFIX
+    cookie: str = "__Host-postern"  # its name
     admins: list[tuple[str, str]] = field(default_factory=list)  # address and password
 
     @property
@@ -162,10 +164,25 @@ def run_identity_gateway(
         gateway = stack.enter_context(run_gateway(text, workers=workers, env=given, check=check))
         own = f"sqlite:{os.path.join(gateway.env['POSTERN_DATA'], 'postern.db')}"
         world = IdentityWorld(gateway, upstream, url or own, prefix=settings.get("prefix", PREFIX))
+        wait_linked(world, workers)
+        if not settings.get("base_url", ORIGIN).startswith("https:"):
+            world.cookie = "postern"
         world.ledger.note("the master secret", master)
         world.ledger.note("the admin's token", gateway.token)
         yield world
-        assert leaks(world) == []
+        found = leaks(world)
+        assert not found, "\n".join(found)
+
+
+def wait_linked(world: IdentityWorld, workers: int, timeout: float = 20.0) -> None:
+    """Until every worker accepts, and speaks with the identity service."""
+    deadline = time.monotonic() + timeout
+    while True:
+        parts = json.loads(world.gateway.ask("/health").body)["parts"]
+        if [(each["state"], each["link"]) for each in parts["workers"]] == [("ready", True)] * workers:
+            return
+        assert time.monotonic() < deadline, (parts, world.gateway.errors())
+        time.sleep(0.02)
 
 
 def leaks(world: IdentityWorld) -> list[str]:

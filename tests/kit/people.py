@@ -8,7 +8,7 @@ from typing import Any
 from tests.kit.identity import IdentityWorld
 from tests.kit.raw import Answer
 
-COOKIE = "__Host-postern"
+COOKIE = "__Host-postern"  # where the base URL is https; on plain http without the prefix
 AGENT = b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 SAME_ORIGIN = b"Sec-Fetch-Site: same-origin"
 
@@ -77,7 +77,7 @@ class Person:
     def take_cookie(self, answer: Answer) -> str:
         """The session's cookie, if this answer sets it; what it sets."""
         for line in answer.values(b"set-cookie"):
-            found = re.match(rf"{COOKIE}=([^;]*)", line.decode())
+            found = re.match(rf"{self.world.cookie}=([^;]*)", line.decode())
             if found:
                 self.cookie = found[1]
                 return line.decode()
@@ -109,7 +109,7 @@ class Person:
 
     @property
     def cookie_line(self) -> bytes:
-        return f"Cookie: {COOKIE}={self.cookie}".encode()
+        return f"Cookie: {self.world.cookie}={self.cookie}".encode()
 
     def get_by_cookie(self, target: str = "/app/x", *lines: bytes) -> Answer:
         return self.world.get(target, self.cookie_line, AGENT, *lines, source=self.address)

@@ -1,0 +1,126 @@
+"""The OpenAPI document against what runs: schemathesis asks each call what fits it, and what does not."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.kit.identity import PREFIX, IdentityWorld
+from tests.kit.people import Person, make_admin, register
+
+CHECKS = [
+    not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
+    response_schema_conformance,
+]  # fmt: skip
+# What the edge refuses before the identity service sees it, on any path whatever: not the document's affair.
+OF_THE_EDGE = {"ambiguous_path", "bad_request", "target_too_long", "headers_too_large", "no_route"}
+MODES = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
+SOME, MANY = 6, 200
+
+
+@dataclass
+class Credential:
+    """Somebody signed in; another takes the place of who signed out, or was locked, by a call tried here."""
+
+    house: IdentityWorld
+    role: str
+    person: Person | None = None
+
+    def lines(self) -> dict[str, str]:
+        if self.role == "nobody":
+            return {}
+        if self.person is None:
+            self.person = make_admin(self.house) if self.role == "admin" else register(self.house)
+        return {"Authorization": f"Bearer {self.person.access}"}
+
+    def used(self, method: str, status: int) -> None:
+        if method != "GET" and status < 300 or status == 401:
+            self.person = None
+
+
+@pytest.fixture
+def document(house: IdentityWorld) -> dict[str, Any]:
+    said: dict[str, Any] = house.call("GET", "/openapi.json").json()
+    return said
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if method in ("get", "post", "put", "patch", "delete"):
+                yield method, path, operation
+
+
+def test_the_document_is_of_openapi_3_1_and_names_every_call(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    paths = {(method, path.removeprefix(PREFIX)) for method, path, _ in operations(document)}
+    assert paths >= {
+        ("post", "/register"), ("post", "/login"), ("post", "/logout"), ("post", "/refresh-token"),
+        ("post", "/validate-token"), ("post", "/revoke-all-tokens"), ("get", "/me"), ("patch", "/me"),
+        ("delete", "/me"), ("get", "/sessions"), ("delete", "/sessions"),
+        ("delete", "/sessions/{session_id}"), ("post", "/password/change"), ("post", "/reauth"),
+        ("get", "/events"), ("get", "/admin/users"),
+    }  # fmt: skip
+
+
+def test_no_example_or_text_of_it_is_a_secret(house: IdentityWorld, document: dict[str, Any]) -> None:
+    assert house.ledger.leaks("the document", json.dumps(document)) == []
+
+
+def test_every_call_says_what_it_answers(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        assert operation["summary"], (method, path)
+        assert any(status.startswith("2") for status in operation["responses"]), (method, path)
+
+
+@pytest.mark.parametrize("role", ["nobody", "user", "admin"])
+@pytest.mark.parametrize("examples", [SOME, pytest.param(MANY, marks=pytest.mark.hard)])
+def test_no_500_and_no_undocumented_answer(house: IdentityWorld, role: str, examples: int) -> None:
+    url = f"http://127.0.0.1:{house.port}{PREFIX}/openapi.json"
+    schema = schemathesis.openapi.from_url(url)
+    found: list[str] = []
+    for result in schema.get_all_operations():
+        assert isinstance(result, Ok), result
+        operation = result.ok()
+        for mode in MODES:
+            try:
+                ask(house, operation, mode, Credential(house, role), examples)
+            except Exception as error:
+                found.append(f"{operation.label}, {mode}: {error}"[:2000])
+    assert not found, "\n\n".join(found)
+
+
+def ask(house: IdentityWorld, operation: Any, mode: Any, credential: Credential, examples: int) -> None:
+    @settings(
+        max_examples=examples, deadline=None, database=None, derandomize=True,
+        suppress_health_check=list(HealthCheck), phases=[Phase.generate],
+    )  # fmt: skip
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def try_it(case: Any) -> None:
+        url = f"http://127.0.0.1:{house.port}"
+        response = case.call(base_url=url, headers=credential.lines(), timeout=20)
+        credential.used(case.method, response.status_code)
+        if code_of(response) not in OF_THE_EDGE:
+            case.validate_response(response, checks=CHECKS)
+
+    try_it()
+
+
+def code_of(response: Any) -> str:
+    try:
+        said = json.loads(response.content)
+    except ValueError:
+        return ""
+    return str(said.get("code", "")) if isinstance(said, dict) else ""
