@@ -20,7 +20,6 @@ from gateway.identity.audit import (
 )  # fmt: skip
 from gateway.identity.context import Context
 from gateway.identity.lives import alive
-from gateway.identity.lockout import of_user
 from gateway.identity.passwords import Busy
 from gateway.identity.sign_in import busy
 from gateway.identity.web import Asker, Refused
@@ -168,10 +167,10 @@ async def lock(context: Context, user_id: str, why: str, by: str, asker: Asker |
 async def unlock(context: Context, user_id: str, by: str, asker: Asker | None = None) -> None:
     """It may sign in again; what was counted against it is forgotten too."""
     async with context.store.writing() as db:
-        await _held(db, user_id)
+        user = await _held(db, user_id)
         if await users.unlock(db, user_id):
             await audit(db, USER_UNLOCKED, user_id, by, asker=asker)
-    await context.limits.lockout.forget(of_user(user_id))
+    await context.limits.lockout.forget(user.email_key)
 
 
 async def delete(context: Context, user_id: str, by: str, asker: Asker | None = None) -> "Settled":

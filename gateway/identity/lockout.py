@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from gateway.store.limiters import Counter
 
 REMEMBERED = 24 * 3600  # seconds after its first failure, after which counting begins anew
-FROM_EVERYWHERE = 100  # failures of an account, after which each further one makes everybody wait
+FROM_EVERYWHERE = (
+    100  # failures of an account, after which each makes all but the last sign-in's network wait
+)
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -20,20 +22,23 @@ class Attempt(msgspec.Struct, frozen=True):
 
     account: str
     network: str
+    known: bool  # the account's last sign-in came from this network
 
 
-def attempt(account: str, address: str) -> Attempt:
-    """`account`: by `of_user`, or by `of_nobody`."""
-    return Attempt(account, prefix(address, 24, 64))
+def attempt(key: str, address: str, last_address: str = "") -> Attempt:
+    """`key`: as `account` takes it; `last_address`: of the account's last sign-in."""
+    network = _network(address)
+    return Attempt(account(key), network, bool(last_address) and network == _network(last_address))
 
 
-def of_user(user_id: str) -> str:
-    return f"user:{user_id}"
+def _network(address: str) -> str:
+    return prefix(address, 24, 64)
 
 
-def of_nobody(identifier: str) -> str:
-    """An identifier that no account has is counted like one; only its hash is kept."""
-    return "nobody:" + sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+def account(key: str) -> str:
+    """`key`: of the account's address, whichever of its names was typed. Of a name that nobody has, the name:
+    it is counted alike, and goes on being counted when somebody registers it. Only a hash is kept."""
+    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def wait_after(failures: int, free: int, longest: float) -> float:
@@ -60,7 +65,8 @@ class Lockout:
         """Whether nothing counts that this one tries just now."""
         here = await self._counter.get(_waiting(_here(tried)))
         everywhere = await self._counter.get(_waiting(tried.account))
-        return bool(here or everywhere)
+        # Else somebody who guesses from many places would keep the owner out of a place of his own.
+        return bool(here or (everywhere and not tried.known))
 
     async def failed(self, tried: Attempt) -> int:
         """Counts a failure, also of one who waits, who then waits longer; how many there were."""
@@ -78,10 +84,10 @@ class Lockout:
         await self._counter.clear(_failures(_here(tried)))
         await self._counter.clear(_waiting(_here(tried)))
 
-    async def forget(self, account: str) -> None:
+    async def forget(self, key: str) -> None:
         """What an account's failures everywhere have brought about."""
-        await self._counter.clear(_failures(account))
-        await self._counter.clear(_waiting(account))
+        await self._counter.clear(_failures(account(key)))
+        await self._counter.clear(_waiting(account(key)))
 
     async def _wait(self, key: str, failures: int, seconds: float) -> None:
         if not seconds:

@@ -65,8 +65,11 @@ async def _sign_in(
     from_here(asker, cookie)
     async with context.store.reading() as db:
         user = await users.by_identifier(db, identifier)
-    account = lockout.of_user(user.user_id) if user else lockout.of_nobody(identifier)
-    tried = lockout.attempt(account, asker.address)
+    tried = (
+        lockout.attempt(user.email_key, asker.address, user.last_login_address)
+        if user
+        else lockout.attempt(identifier, asker.address)
+    )
     match = await _compared(context, tried, password, user.password_hash if user else None)
     if user is None or match is None or not _may_sign_in(context, user):
         await _failed(context, tried, LOGIN_FAILED, user.user_id if user else "", asker)
@@ -99,7 +102,7 @@ def _may_sign_in(context: Context, user: User) -> bool:
 async def prove(context: Context, caller: Caller, asker: Asker, password: str) -> None:
     """Refused unless this is the caller's password. Failures count as those of sign-in do: a stolen token is
     no way round the lockout."""
-    tried = lockout.attempt(lockout.of_user(caller.user.user_id), asker.address)
+    tried = lockout.attempt(caller.user.email_key, asker.address, caller.session.address)
     if await _compared(context, tried, password, caller.user.password_hash) is None:
         await _failed(context, tried, PASSWORD_REFUSED, caller.user.user_id, asker)
         raise Refused(faults.INVALID_CREDENTIALS)
