@@ -33,7 +33,7 @@ from gateway.store.faults import StoreFault
 log = logging.getLogger(__name__)
 CONTROL = "control.sock"  # in the data folder
 PURGE_EVERY = 600.0
-COUNT_EVERY = 15.0
+COUNT_EVERY = 60.0
 BACKLOG = 1024
 KEEPALIVE = 120.0  # longer than the edge keeps an idle connection
 LAST_REQUESTS = 5.0  # seconds that requests may take when the process is told to drain without a time

@@ -36,11 +36,21 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"  # T25: there may be a password in it
+
+    __str__ = __repr__
+
 
 class OpenBody(BaseModel):
     """A body whose unknown fields are ignored: register and profile only."""
 
     model_config = ConfigDict(extra="ignore", strict=True, hide_input_in_errors=True)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"
+
+    __str__ = __repr__
 
 
 class Query(BaseModel):
@@ -84,6 +94,10 @@ class Call(msgspec.Struct, frozen=True):
     bearer: str | None = None
     cookie: str | None = None  # the value of our session cookie
     caller: Caller | None = None  # where the endpoint needs one: the frame has asked already
+
+    def __repr__(self) -> str:
+        """Without its credentials and its body."""
+        return f"Call({self.method}, {self.asker.request_id})"
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.identity.http.validate import ValidateBody
 from gateway.identity.web import Call, Endpoint, Reply
 from gateway.model import credentials, faults
 from tests.identity.rig import SETTINGS, Rig, running
@@ -164,6 +165,25 @@ async def test_T25_a_crash_is_500_and_tells_nobody_a_token(
     told = "".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
     assert "no such thing as" in told and "test-request" in told
     assert token not in told and token not in str(answer)
+
+
+async def test_T25_no_call_or_body_shows_what_it_holds(database: str) -> None:
+    seen: list[Call] = []
+
+    async def look(call: Call) -> Reply:
+        seen.append(call)
+        return Reply(200, {})
+
+    token = credentials.new(credentials.ACCESS)
+    looking = Endpoint("POST", "/look", look, "Look", answers={200: None}, body=ValidateBody)
+    async with running(database, more=[looking]) as rig:
+        cookie = credentials.new(credentials.COOKIE)
+        answer = await rig.api("POST", "/look", {"token": token}, bearer=token, cookie=cookie)
+    assert answer.status == 200
+    call = seen[0]
+    assert (call.bearer, call.cookie, call.body.token) == (token, cookie, token)
+    told = f"{call!r} {call} {call.body!r} {call.body}"
+    assert token not in told and cookie not in told
 
 
 # Origins

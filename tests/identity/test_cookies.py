@@ -137,9 +137,8 @@ async def test_renewal_with_a_bearer_gives_an_access_token_that_works(rig: Rig) 
 
 async def test_renewed_access_tokens_are_never_taken_for_the_refresh_tokens_owner(rig: Rig) -> None:
     """A browser renews by its cookie while a refresh's reply is lost: it can be asked for again (rule 3)."""
-    opened = await rig.signed_in()
-    session = opened.session
-    cookie = rig.context.tokens.cookie(session.session_id, session.salt, session.key_id, 1)
+    opened = await rig.signed_in(cookie=True, bearer=True)
+    cookie = cookie_of(opened.set_cookie)
     lost = (await rig.refresh(opened.refresh_token)).body
     at_once = await renewed(rig, cookie, bearer=True)
     await rig.clock.move(2 * DUE)
