@@ -22,13 +22,14 @@ Who = Annotated[str, typer.Argument(metavar="WHO", help="A user's id, e-mail add
 
 def group() -> typer.Typer:
     made = typer.Typer(
-        help="Accounts: add, list, show, lock, unlock, roles.",
+        help="Accounts: add, list, show, confirm, lock, unlock, roles.",
         epilog="Example: postern users add ann@example.com --role admin",
         no_args_is_help=True,
     )
     made.command("list", epilog="Example: postern users list --search ann")(list_users)
     made.command("add", epilog="Example: postern users add ann@example.com --name ann --role admin")(add)
     made.command("show", epilog="Example: postern users show ann@example.com")(show)
+    made.command("confirm", epilog="Example: postern users confirm ann@example.com")(confirm)
     made.command("lock", epilog="Example: postern users lock ann --why 'left the house'")(lock)
     made.command("unlock", epilog="Example: postern users unlock ann")(unlock)
     made.command("roles", epilog="Example: postern users roles ann --add admin --remove clerk")(roles)
@@ -82,6 +83,11 @@ def show(who: Who, config: ConfigOption = "routes.yaml", as_json: JsonOption = F
     print()
     columns = ("session_id", "address", "agent", "methods", "created_at", "last_seen_at")
     print_table(columns, ([one[name] for name in columns] for one in answer["sessions"]), empty="no session")
+
+
+def confirm(who: Who, config: ConfigOption = "routes.yaml", as_json: JsonOption = False) -> None:
+    """Vouch for an account: where confirmation is required, it can sign in then."""
+    _changed(act(config, "users.confirm", who=who), as_json, "confirmed")
 
 
 def lock(

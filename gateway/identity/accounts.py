@@ -12,6 +12,7 @@ from gateway.identity.audit import (
     META_CHANGED,
     SESSION_REVOKED,
     USER_CHANGED,
+    USER_CONFIRMED,
     USER_DELETED,
     USER_LOCKED,
     USER_REGISTERED,
@@ -171,6 +172,15 @@ async def unlock(context: Context, user_id: str, by: str, asker: Asker | None = 
         if await users.unlock(db, user_id):
             await audit(db, USER_UNLOCKED, user_id, by, asker=asker)
     await context.limits.lockout.forget(user.email_key)
+
+
+async def confirm(context: Context, user_id: str, by: str, asker: Asker | None = None) -> "Settled":
+    """Somebody vouches for the account; its address stays unproved."""
+
+    def changed(user: User) -> User:
+        return msgspec.structs.replace(user, confirmed=True)
+
+    return (await _save(context, user_id, changed, USER_CONFIRMED, by, asker))[1]
 
 
 async def delete(context: Context, user_id: str, by: str, asker: Asker | None = None) -> "Settled":

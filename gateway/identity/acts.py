@@ -105,6 +105,13 @@ async def unlock_user(context: Context, given: dict[str, Any]) -> dict[str, Any]
     return await _after(context, known)
 
 
+async def confirm_user(context: Context, given: dict[str, Any]) -> dict[str, Any]:
+    """Where `confirmation: required` is set, it may sign in from now on."""
+    known = await _found(context, _given(Named, given).who)
+    settled = await accounts.confirm(context, known.user.user_id, COMMAND_LINE)
+    return await _after(context, known, settled)
+
+
 async def change_roles(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     asked = _given(Named, given)
     known = await _found(context, asked.who)
@@ -286,7 +293,8 @@ def _for_terminals(act: Act) -> Act:
 
 _ACTS: dict[str, Act] = {
     "users.list": list_users, "users.add": add_user, "users.show": show_user, "users.lock": lock_user,
-    "users.unlock": unlock_user, "users.roles": change_roles, "sessions.list": list_sessions,
+    "users.unlock": unlock_user, "users.confirm": confirm_user, "users.roles": change_roles,
+    "sessions.list": list_sessions,
     "sessions.revoke": revoke_sessions, "tokens.inspect": inspect_token, "keys.list": list_keys,
     "keys.rotate": rotate_keys, "keys.rewrap": rewrap,
 }  # fmt: skip

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # Names that webhooks will carry too (identity.md, Mail and webhooks) are the same there.
 USER_REGISTERED = "user.registered"
 USER_CHANGED = "user.changed"
+USER_CONFIRMED = "user.confirmed"
 USER_DELETED = "user.deleted"
 USER_LOCKED = "user.locked"
 USER_UNLOCKED = "user.unlocked"

@@ -20,6 +20,7 @@ from gateway.identity import control
 from gateway.identity.assembly import assemble, dismantle
 from gateway.identity.context import Context
 from gateway.identity.control_client import NAME, ActRefused, ask
+from gateway.store import accounts
 from tests.kit.gateway import REPOSITORY
 from tests.processes.supervised import until
 
@@ -142,6 +143,17 @@ async def test_locking_ends_sessions_and_is_settled(path: str) -> None:
     assert locked["user"]["locked_why"] == "left" and locked["user"]["locked"]
     assert locked["propagated"] == {"edges": 0, "acknowledged": 0}
     assert (await told(path, "users.unlock", who="ann"))["user"]["locked"] is None
+
+
+async def test_an_account_is_confirmed_by_who_runs_the_house(path: str, context: Context) -> None:
+    await told(path, "users.add", **ANN)
+    async with context.store.writing() as db:
+        user = await accounts.by_identifier(db, "ann")
+        assert user is not None
+        await accounts.save(db, msgspec.structs.replace(user, confirmed=False))
+    assert (await told(path, "users.confirm", who="ann"))["user"]["confirmed"] is True
+    assert (await told(path, "users.confirm", who="ann"))["user"]["confirmed"] is True
+    assert "user.confirmed" in [row.event for row in await context_events(context)]
 
 
 async def test_roles_come_and_go(path: str) -> None:
