@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from gateway.model.credentials import redacted
 from gateway.model.exchange import Exchange
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Text:
     def __call__(self, value: bytes) -> bytes:
         known = self.known.get(value)
         if known is None:
-            known = _to_json(value[: self._longest].decode("utf-8", "replace"))
+            known = _to_json(redacted(value[: self._longest].decode("utf-8", "replace")))
             if len(self.known) >= 1024:
                 self.known.clear()
             if len(value) <= 1024:
@@ -248,6 +249,8 @@ class LineWriter:
         path = exchange.path
         if len(path) > _LONGEST_PATH:
             path = path[:_LONGEST_PATH] + b"..."
+        if b"ps" in path or b"eyJ" in path:  # a token may stand there by a client's mistake
+            path = redacted(path.decode("ascii", "replace")).encode()
         agent = exchange.noted.get(b"user-agent")
         who = exchange.who
         micros = int((now - exchange.began) * 1e6)

@@ -60,6 +60,16 @@ def test_the_fields_of_a_usual_line() -> None:
     assert "code" not in told and "verdicts" not in told
 
 
+@pytest.mark.parametrize("token", [b"psa_" + b"0aZ" * 20, b"eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ4In0.c2ln"])
+def test_T25_a_token_that_a_client_put_where_it_is_told_is_cut_out(token: bytes) -> None:
+    told = line(
+        path=b"/reset/" + token + b"/x", noted={b"user-agent": b"curl " + token}, query=b"?t=" + token
+    )
+    assert token not in json.dumps(told).encode()
+    assert told["path"].startswith("/reset/") and told["path"].endswith("…/x")
+    assert told["agent"].startswith("curl ")
+
+
 def test_a_file_gets_every_line(tmp_path: Path) -> None:
     async def write() -> None:
         log = AccessLog(str(tmp_path / "log"), asyncio.get_running_loop())
