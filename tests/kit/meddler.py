@@ -60,9 +60,16 @@ class Meddler:
     def connections(self) -> int:
         return len(self._socks) // 2
 
-    def hold(self, which: Callable[[Message], bool]) -> None:
-        """From now on these frames towards edges stay here."""
-        self._holds = which
+    def hold(self, which: Callable[[Message], bool], *, and_all_after: bool = False) -> None:
+        """From now on these frames towards edges stay here; and all that follow one of them, in order."""
+        begun = threading.Event()
+
+        def holds(message: Message) -> bool:
+            if which(message) and and_all_after:
+                begun.set()
+            return begun.is_set() or which(message)
+
+        self._holds = holds
 
     def wait_held(self, count: int = 1, timeout: float = 10.0) -> None:
         with self._news:
@@ -74,7 +81,8 @@ class Meddler:
         with self._news:
             held, self.held = self.held, []
         for sock, frame in held:
-            sock.sendall(frame)
+            with suppress(OSError):  # the edge may have begun afresh meanwhile
+                sock.sendall(frame)
 
     def _accept(self) -> None:
         while True:

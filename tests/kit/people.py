@@ -123,6 +123,16 @@ def register(world: IdentityWorld, **more: Any) -> Person:
     return Person(world).register(**more)
 
 
+def works(world: IdentityWorld) -> bool:
+    """Whether somebody new can register, and is known to the backend."""
+    person = Person(world)
+    answer = person.call("POST", "/register", {"email": person.email, "password": person.password})
+    if answer.status != 201:
+        return False
+    person.take(answer, 201)
+    return person.get("/app/works").status == 200
+
+
 def make_admin(world: IdentityWorld) -> Person:
     """As an operator does it: by the command line, beside the running gateway."""
     if not world.admins:
