@@ -60,6 +60,18 @@ async def test_no_session_is_opened_for_whom_was_locked_or_changed_meanwhile(rig
         assert refused.value.fault.code == "invalid_credentials"
 
 
+async def test_T28_a_sign_in_that_waited_for_a_lock_of_the_account_opens_nothing(rig: Rig) -> None:
+    user = await rig.user()
+    async with rig.context.store.writing() as db:
+        await rig.accounts.lock(db, user.user_id, "test")
+        signing_in = asyncio.create_task(rig.open(user))
+        await proved_and_waiting(rig, signing_in)
+        await sessions.end_all(rig.context, db, user.user_id, "locked")
+    with pytest.raises(Refused) as refused:
+        await signing_in
+    assert refused.value.fault.code == "invalid_credentials"
+
+
 async def test_T38_no_page_of_another_site_gets_a_cookie_set(rig: Rig) -> None:
     user = await rig.user()
     foreign = msgspec.structs.replace(ASKER, origin="foreign")
@@ -211,6 +223,19 @@ async def test_T27_a_revoke_that_waited_for_a_refresh_ends_its_new_tokens(rig: R
     assert (await revoking).status == 200
     assert not await rig.good(done.opened.access_token)
     assert (await rig.refresh(done.opened.refresh_token)).code == "invalid_refresh_token"
+
+
+async def test_T27_a_call_that_was_let_in_before_a_revoke_does_nothing_after_it(rig: Rig) -> None:
+    user = await rig.user()
+    opened, other = await rig.open(user), await rig.open(user)
+    async with rig.context.store.writing() as db:
+        held = await rig.rows.locked(db, opened.session.session_id)
+        assert held is not None
+        late = asyncio.create_task(rig.api("DELETE", "/sessions", bearer=opened.access_token))
+        await proved_and_waiting(rig, late)
+        await sessions.end(rig.context, db, held, "test")
+    assert (await late).code == "invalid_token"
+    assert await rig.good(other.access_token)
 
 
 async def test_T27_any_mixture_of_refreshes_and_a_revoke_leaves_nothing(rig: Rig) -> None:
