@@ -8,6 +8,7 @@ from gateway.identity.shapes import SessionsSaid, Settled, Unsettled, session_an
 from gateway.identity.web import Call, Endpoint, Refused, Reply, answer, settled_answer, who
 from gateway.model import faults
 from gateway.model.credentials import id_bytes
+from gateway.store import accounts as users
 from gateway.store import sessions as rows
 
 
@@ -24,6 +25,8 @@ async def ended(call: Call) -> Reply:
     if id_bytes(session_id) is None:
         raise Refused(faults.NOT_FOUND)
     async with context.store.writing() as db:
+        await users.locked(db, caller.user.user_id)  # before those of two sessions
+        await sessions.still(db, caller)
         found = await rows.locked(db, session_id)
         if found is None or found.user_id != caller.user.user_id or not alive(found, db.now):
             raise Refused(faults.NOT_FOUND)
