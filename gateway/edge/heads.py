@@ -2,14 +2,16 @@
 
 Most lines of a head have come before: what was said of a line is remembered, so that only new ones are
 judged; those of letters, digits and visible ASCII, which nobody reads differently, by a pattern, all others
-by llhttp. What concerns a whole head (framing, doubles, counts) is judged here each time. llhttp has no
-pause, no position and no limits: it never sees more than one line; whoever calls found the head's end.
+by llhttp. What concerns a whole head (framing, doubles, counts) is judged here each time. A head of nothing
+but such lines is remembered whole, less its first line and its bearer. llhttp has no pause, no position and
+no limits: it never sees more than one line; whoever calls found the head's end.
 """
 
 import re
 
 import httptools
 
+from gateway.edge.memory import Entry, Heads, Memory
 from gateway.model import faults, headers
 from gateway.model.exchange import Exchange
 from gateway.model.faults import Fault
@@ -35,39 +37,17 @@ from gateway.model.headers import (
     RequestNames,
 )
 
-Entry = tuple[int, bytes, bytes]  # what becomes of a line: kind, lower-case name, value
 PLAIN: Entry = (PASS, b"", b"")  # the usual: passed on as it is
 _DROPPED: Entry = (DROP, b"", b"")
-_MOST_REMEMBERED = 2048  # lines; twice that for a moment, since the older half is looked into as well
-_LONGEST_REMEMBERED = 256
 
 _method_name = re.compile(rb"[A-Z-]{1,32}").fullmatch
 _ordinary = re.compile(rb"([A-Za-z0-9-]+): ?([\x20-\x7e]*)").fullmatch
 _authorization = re.compile(rb"[Aa]uthorization: ([\x21-\x7e]+(?: [\x21-\x7e]+)?)").fullmatch
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
+_BEARER = b"\r\nAuthorization: Bearer "
+_SCHEME = len(_BEARER) - len(b"Bearer ")
+_is_bearer = re.compile(rb"Bearer [\x21-\x7e]+").fullmatch
 _RARE = UPGRADE | CODING | LENGTH | EXPECT | H2C | UNDERSCORE | DOUBLED
-
-
-class Memory:
-    """What was said of lines, bounded: when the young half is full it becomes the old one."""
-
-    __slots__ = ("old", "young")
-
-    def __init__(self) -> None:
-        self.young: dict[bytes, Entry] = {}
-        self.old: dict[bytes, Entry] = {}
-
-    def again(self, line: bytes) -> Entry | None:
-        entry = self.old.get(line)
-        if entry is not None:
-            self.add(line, entry)
-        return entry
-
-    def add(self, line: bytes, entry: Entry) -> None:
-        if len(line) <= _LONGEST_REMEMBERED:
-            if len(self.young) >= _MOST_REMEMBERED:
-                self.old, self.young = self.young, {}
-            self.young[line] = entry
 
 
 class BadLine(Exception):
@@ -108,12 +88,14 @@ class RequestReader:
     """Reads request heads."""
 
     __slots__ = (
-        "_authorization", "_count", "_judge", "_memory", "_methods", "_names", "_target_bytes", "target",
+        "_authorization", "_count", "_heads", "_judge", "_memory", "_methods", "_names", "_target_bytes",
+        "target",
     )  # fmt: skip
 
     def __init__(self, names: RequestNames, header_count: int, target_bytes: int) -> None:
         self._names = names
         self._memory = Memory()
+        self._heads = Heads()
         self._methods = {b"CONNECT"}
         self._judge = _LineJudge(httptools.HttpRequestParser, b"GET / HTTP/1.1")
         self._authorization = names.judge(b"authorization")
@@ -125,10 +107,8 @@ class RequestReader:
 
         A fault means: this client can't be understood; reply and close.
         """
-        lines = head.split(b"\r\n")
-        lines.pop()
-        lines.pop()
-        words = lines.pop(0).split(b" ")
+        end = head.find(b"\r\n")
+        words = head[:end].split(b" ")
         if len(words) != 3:
             return faults.BAD_REQUEST
         method, target, version = words
@@ -137,11 +117,39 @@ class RequestReader:
             return faults.BAD_REQUEST
         if len(target) > self._target_bytes:
             return faults.TARGET_TOO_LONG
-        if len(lines) > self._count:
-            return faults.HEADERS_TOO_LARGE
         self.target = target
         exchange.method = method
         exchange.version = minor
+        exchange.content_length = 0
+        heads = self._heads
+        if not heads.looks():
+            return self._read_lines(head, end, exchange, None)
+        at = head.find(_BEARER, end)
+        if at < 0:
+            bearer, rest = b"", head[end:]
+        else:
+            stop = head.find(b"\r\n", at + 2)
+            bearer, rest = head[at + _SCHEME : stop], head[end:at] + head[stop:]
+            if not _is_bearer(bearer):
+                return self._read_lines(head, end, exchange, None)
+        known = heads.get(rest)
+        if known is None:
+            return self._read_lines(head, end, exchange, rest)
+        exchange.flags, noted, lines = known
+        exchange.lines = lines.copy()
+        if bearer:
+            exchange.flags |= self._authorization
+            noted = {**noted, b"authorization": bearer}
+        exchange.noted = noted
+        return None
+
+    def _read_lines(self, head: bytes, end: int, exchange: Exchange, rest: bytes | None) -> Fault | None:
+        """Line by line; remembered as `rest`, if it may be."""
+        lines = head[end + 2 :].split(b"\r\n")
+        lines.pop()
+        lines.pop()
+        if len(lines) > self._count:
+            return faults.HEADERS_TOO_LARGE
         noted: dict[bytes, bytes] = {}
         passed: list[bytes] = []
         flags = 0
@@ -161,6 +169,8 @@ class RequestReader:
                     if entry is PLAIN:
                         passed.append(line)
                         continue
+                    if entry[0] & (NOTED | REMEMBERED) == NOTED:
+                        rest = None  # a secret, or what each request has of its own
             kind, name, value = entry
             flags |= kind
             if kind & PASSED:
@@ -174,8 +184,18 @@ class RequestReader:
         exchange.noted = noted
         exchange.lines = passed
         exchange.flags = flags
-        exchange.content_length = 0
-        return self._judge_whole(exchange, flags, noted) if flags & _RARE else None
+        if flags & _RARE:
+            return self._judge_whole(exchange, flags, noted)
+        if rest is not None and len(lines) < self._count:
+            self._remember(rest, flags, noted, passed)
+        return None
+
+    def _remember(self, rest: bytes, flags: int, noted: dict[bytes, bytes], passed: list[bytes]) -> None:
+        """The head less its bearer, if that was all of its authorization."""
+        without = {name: value for name, value in noted.items() if name != b"authorization"}
+        has = b"\r\nauthorization:" in rest.lower()
+        if not has:
+            self._heads.add(rest, (flags & ~self._authorization, without, passed.copy()))
 
     def _new(self, line: bytes) -> Entry:
         """A line not seen lately."""

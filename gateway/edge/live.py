@@ -7,7 +7,8 @@ import msgspec
 from gateway.config import snapshot as config
 from gateway.edge.access_log import AccessLog
 from gateway.edge.counters import RouteCounters
-from gateway.edge.heads import Memory, RequestReader
+from gateway.edge.heads import RequestReader
+from gateway.edge.memory import Memory
 from gateway.edge.pool import Pool
 from gateway.edge.rewrites import Rewrite, rewriter
 from gateway.edge.routes import RouteTable

@@ -144,7 +144,7 @@ class ReplyNames:
     ) -> None:
         self.drop = drop
         self.ours = ours  # the identity service's, which may set our cookie
-        self.memory = memory  # edge.heads.Memory: what was said of whole lines
+        self.memory = memory  # edge.memory.Memory: what was said of whole lines
         self.remembered: dict[bytes, int] = {}
 
     def judge(self, name: bytes) -> int:

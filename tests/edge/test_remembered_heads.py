@@ -1,0 +1,96 @@
+"""Heads that come again are known by heart: and are understood exactly as when they came first."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.edge.heads import RequestReader
+from gateway.model.exchange import Exchange
+from gateway.model.headers import AUTHORIZATION, NOTED, SINGLE, RequestNames
+
+LINES = (
+    b"Host: shop.example.com", b"Host: other.test", b"User-Agent: curl/8.5.0", b"Accept: */*",
+    b"accept: text/html", b"X-Plain: 1", b"X-Plain: 2", b"Referer: https://a.test/b", b"X-User-Id: admin",
+    b"X_User_Id: admin", b"Connection: keep-alive", b"Connection: close", b"Connection: X-Plain",
+    b"Cookie: a=1; postern=pss_x", b"Cookie: b=2", b"X-Api-Key: psk_abc", b"X-Api-Key: theirs",
+    b"Access-Token: psa_abc", b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Upgrade: websocket",
+    b"Expect: 100-continue", b"X-Forwarded-For: 192.0.2.1", b"traceparent: 00-1", b"X-Request-Id: abcdefgh",
+    b"Sec-Fetch-Site: same-origin", b"Origin: https://a.test", b"X-Removed: 1", b"X-Watched: v",
+    b"Authorization: Bearer psa_1", b"Authorization: Bearer psa_2", b"authorization: Bearer psa_3",
+    b"Authorization: Basic dTpw", b"Authorization:Bearer x", b"Authorization: Bearer a b",
+    b"AUTHORIZATION: Bearer y", b"Authorization: Bearer \xff", b" folded", b"Bad Name: x", b"No-Colon",
+    b"X-Odd: \x01", b"Empty:", b"X-Space:  two  ",
+)  # fmt: skip
+HEADS = st.lists(st.sampled_from(LINES), max_size=9)
+FIRSTS = st.sampled_from((b"GET / HTTP/1.1", b"POST /a?b HTTP/1.1", b"GET / HTTP/1.0", b"GET /", b"G T / x"))
+
+
+def reader() -> RequestReader:
+    names = RequestNames(
+        reads=frozenset({b"origin", b"sec-fetch-site", b"x-watched"}),
+        credential_names=frozenset({b"x-api-key", b"access-token"}),
+        droppable=frozenset({b"x-removed"}),
+    )
+    return RequestReader(names, header_count=8, target_bytes=64)
+
+
+def understood(by: RequestReader, head: bytes) -> tuple[Any, ...]:
+    exchange = Exchange()
+    fault = by.read(head, exchange)
+    if fault is not None:
+        return (fault.code,)
+    exchange.lines.append(b"X-Added: by the forwarding")  # nobody may see what another request adds
+    noted = dict(exchange.noted)
+    flags = exchange.flags & ~(NOTED | SINGLE)  # of single lines; as a sum nobody reads them
+    return (
+        exchange.method, exchange.version, by.target, exchange.lines, noted, flags, exchange.content_length,
+    )  # fmt: skip
+
+
+@settings(max_examples=400)
+@given(st.lists(st.tuples(FIRSTS, HEADS), min_size=1, max_size=8))
+def test_T12_it_makes_no_difference_whether_a_head_came_before(
+    came: list[tuple[bytes, list[bytes]]],
+) -> None:
+    knowing = reader()
+    for first, lines in came + came:
+        head = b"\r\n".join((first, *lines)) + b"\r\n\r\n"
+        assert understood(knowing, head) == understood(reader(), head)
+
+
+def test_a_head_that_came_before_is_known_and_brings_its_own_bearer() -> None:
+    knowing = reader()
+    usual = b"GET /%b HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer %b\r\nAccept: */*\r\n\r\n"
+    for number in range(3):
+        exchange = Exchange()
+        assert knowing.read(usual % (b"x", b"token-%d" % number), exchange) is None
+        assert exchange.noted[b"authorization"] == b"Bearer token-%d" % number
+        assert exchange.flags & AUTHORIZATION and exchange.lines == [b"Host: a.test", b"Accept: */*"][1:]
+    without = Exchange()
+    assert knowing.read(b"GET /x HTTP/1.1\r\nHost: a.test\r\nAccept: */*\r\n\r\n", without) is None
+    assert b"authorization" not in without.noted and not without.flags & AUTHORIZATION
+    assert len(knowing._heads._young) == 1
+
+
+def test_T25_no_credential_is_kept_with_a_head() -> None:
+    knowing = reader()
+    for line in (b"Cookie: a=1", b"X-Api-Key: psk_1", b"Access-Token: psa_1", b"Authorization: Basic dTpw"):
+        assert knowing.read(b"GET / HTTP/1.1\r\nHost: a.test\r\n%b\r\n\r\n" % line, Exchange()) is None
+    assert knowing._heads._young == {}
+    assert (
+        knowing.read(b"GET / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer s\r\n\r\n", Exchange()) is None
+    )
+    assert b"Bearer" not in repr(knowing._heads._young).encode()
+
+
+def test_what_is_kept_is_bounded_and_heads_that_never_come_again_are_soon_not_looked_for() -> None:
+    knowing = reader()
+    for number in range(5000):
+        knowing.read(b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Id: %d\r\n\r\n" % number, Exchange())
+    heads = knowing._heads
+    assert len(heads._young) + len(heads._old) < 1000 and heads._pause > 0
+    for number in range(5000):  # all come twice
+        for _ in range(2):
+            knowing.read(b"GET / HTTP/1.1\r\nHost: b.test\r\nX-Id: %d\r\n\r\n" % number, Exchange())
+    assert len(heads._young) <= 1024 and len(heads._old) <= 1024
