@@ -146,6 +146,8 @@ def _problem(
         "type": "about:blank", "title": fault.title, "status": fault.status, "code": fault.code,
         "detail": detail or fault.detail, "request_id": reading.request_id(request),
     }  # fmt: skip
+    if not said["detail"]:
+        del said["detail"]  # as the edge leaves it out, too
     if errors:
         said["errors"] = errors
     response = _response(Reply(fault.status, said, tuple(headers)))

@@ -85,6 +85,7 @@ class IdentityService:
             assembly.reconfigure(self.context, settings)
         except ValueError as error:
             return str(error)
+        await self._tend()  # other tokens may need another key
         old, self._runner = self._runner, await self._serve()
         if old is not None:
             await old.cleanup()

@@ -98,7 +98,7 @@ async def test_problems_carry_a_stable_code_and_the_requests_id(rig: Rig) -> Non
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.body == {
         "type": "about:blank", "title": faults.CREDENTIAL_MISSING.title, "status": 401,
-        "code": "credential_missing", "detail": "", "request_id": "test-request",
+        "code": "credential_missing", "request_id": "test-request",
     }  # fmt: skip
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="postern"'
 
