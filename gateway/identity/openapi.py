@@ -33,7 +33,7 @@ class Problem(Said):
     title: str
     status: int
     code: str
-    detail: str
+    detail: str | None = None
     request_id: str
     errors: dict[str, list[str]] | None = None
 
