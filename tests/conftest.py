@@ -61,3 +61,9 @@ def person(house: IdentityWorld) -> Person:
 def admin(house: IdentityWorld) -> Person:
     """Somebody with the role admin, who has signed in just now."""
     return make_admin(house)
+
+
+@pytest.fixture
+def browser(house: IdentityWorld) -> Person:
+    """Somebody signed in by cookie."""
+    return register(house).elsewhere(cookie=True)

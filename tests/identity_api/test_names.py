@@ -68,3 +68,14 @@ def test_a_path_has_one_spelling(house: IdentityWorld, person: Person, path: str
 )  # fmt: skip
 def test_no_answer_may_be_kept_by_anybody(house: IdentityWorld, method: str, path: str, body: Any) -> None:
     assert b"no-store" in b",".join(house.call(method, path, body).values(b"cache-control"))
+
+
+@pytest.mark.parametrize("name", [b"User-Agent", b"Content-Type", b"Accept", b"X-Forwarded-For", b"Cookie"])
+def test_a_header_that_comes_twice_is_no_crash(house: IdentityWorld, person: Person, name: bytes) -> None:
+    """What a client sends is no news for the operator: no traceback, and an answer of the usual form."""
+    line = name + b": a=1"
+    answer = house.call("GET", "/me", None, person.bearer, line, line, source=person.address)
+    assert answer.status in (200, 400)
+    if answer.status == 400:
+        assert answer.code
+    assert "Traceback" not in house.gateway.errors()
