@@ -128,7 +128,7 @@ def identity(found: Found, forward_meta: tuple[str, ...]) -> Identity:
     public = meta(user.meta)
     return Identity(
         id=user.user_id,
-        name=user.username or f"{user.first_name or ''} {user.last_name or ''}".strip(),
+        name=user.username or "",  # never what a person may write freely: it could be another's user name
         email=user.email,
         email_verified=user.email_proved_at is not None,
         roles=found.roles,

@@ -52,6 +52,15 @@ async def test_an_access_token_tells_all_of_its_user_and_session(rig: Rig) -> No
     )
 
 
+async def test_T45_nobody_is_told_by_the_user_name_of_another(rig: Rig) -> None:
+    """Backends take X-User-Name for a name that one user has: what is free text is not told as such."""
+    user = await rig.user(first_name="admin")
+    async with rig.context.store.writing() as db:
+        await rig.accounts.save(db, msgspec.structs.replace(user, username=None, username_key=None))
+    told = await asked(rig, (await rig.open(user)).access_token)
+    assert told["identity"].name == ""
+
+
 async def test_the_first_sight_of_a_generation_is_kept_before_it_is_answered(rig: Rig) -> None:
     opened = await rig.signed_in()
     await rig.clock.move(5)
