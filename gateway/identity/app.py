@@ -83,9 +83,10 @@ def _mount(
 def _handler(context: Context, endpoint: Endpoint) -> _AiohttpHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         call = reading.call_of(context, request)
+        data = await reading.received(endpoint, request)  # first: who sends slowly may be revoked meanwhile
         if endpoint.who != "anyone":
             call = msgspec.structs.replace(call, caller=await who(call, endpoint.who))
-        call = await reading.with_body(call, endpoint, request)
+        call = reading.with_body(call, endpoint, request, data)
         reply = await endpoint.handler(call)
         if isinstance(reply.body, dict) and "propagated" in reply.body:
             context.counters.count("revocations_total", "no" if "pending" in reply.body else "yes")

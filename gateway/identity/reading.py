@@ -94,15 +94,30 @@ def _origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-async def with_body(call: Call, endpoint: Endpoint, request: web.Request) -> Call:
+async def received(endpoint: Endpoint, request: web.Request) -> bytes:
+    """The whole body, not looked at yet; empty where the call has none."""
+    if not _has_body(endpoint):
+        return b""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Refused(faults.UNSUPPORTED_MEDIA_TYPE)
+    try:
+        async with asyncio.timeout(BODY_WITHIN):
+            return await request.read()
+    except TimeoutError:
+        raise Refused(faults.REQUEST_TIMEOUT) from None
+
+
+def with_body(call: Call, endpoint: Endpoint, request: web.Request, data: bytes) -> Call:
     """The call with its query and body checked against the endpoint's models."""
     query = None
     if endpoint.query is not None:
         query = _checked(endpoint.query, _once(request))
-    body = None
-    if endpoint.method not in ("GET", "DELETE") or endpoint.body is not None:
-        body = await _body(request, endpoint)
+    body = _body(endpoint, request, data) if _has_body(endpoint) else None
     return msgspec.structs.replace(call, query=query, body=body)
+
+
+def _has_body(endpoint: Endpoint) -> bool:
+    return endpoint.method not in ("GET", "DELETE") or endpoint.body is not None
 
 
 def _once(request: web.Request) -> dict[str, str]:
@@ -114,15 +129,8 @@ def _once(request: web.Request) -> dict[str, str]:
     return values
 
 
-async def _body(request: web.Request, endpoint: Endpoint) -> BaseModel:
+def _body(endpoint: Endpoint, request: web.Request, data: bytes) -> BaseModel:
     model = endpoint.body or Nothing
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Refused(faults.UNSUPPORTED_MEDIA_TYPE)
-    try:
-        async with asyncio.timeout(BODY_WITHIN):
-            data = await request.read()
-    except TimeoutError:
-        raise Refused(faults.REQUEST_TIMEOUT) from None
     if not data and (endpoint.body is None or endpoint.optional_body):
         return model()
     if data and request.content_type != "application/json":

@@ -95,7 +95,7 @@ class Rig:
         agent: str = FIREFOX,
         address: str = ADDRESS,
         headers: dict[str, str] | None = None,
-        data: bytes | None = None,
+        data: bytes | AsyncIterator[bytes] | None = None,
     ) -> Answer:
         """One call as the edge forwards it; whatever is answered must stand in the document."""
         sent = {

@@ -1,6 +1,8 @@
 """The frame around all calls: bodies, kinds of content, methods, origins, problems."""
 
+import asyncio
 import gzip
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -184,6 +186,30 @@ async def test_T25_no_call_or_body_shows_what_it_holds(database: str) -> None:
     assert (call.bearer, call.cookie, call.body.token) == (token, cookie, token)
     told = f"{call!r} {call} {call.body!r} {call.body}"
     assert token not in told and cookie not in told
+
+
+async def test_T28_a_body_that_ends_after_a_revoke_is_nobodys(rig: Rig) -> None:
+    """Whoever has begun a call with a stolen token must not end it when its owner has revoked it."""
+    user = await rig.user()
+    opened, owners = await rig.open(user), await rig.open(user)
+    begun = asyncio.Event()
+    revoked = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b'{"first_name": '
+        begun.set()
+        await revoked.wait()
+        yield b'"thief"}'
+
+    call = asyncio.create_task(
+        rig.api("PATCH", "/me", bearer=opened.access_token, headers=JSON, data=slowly())
+    )
+    await begun.wait()
+    assert (await rig.api("DELETE", "/sessions", bearer=owners.access_token)).status == 200
+    revoked.set()
+    answer = await call
+    assert (answer.status, answer.code) == (401, "invalid_token")
+    assert (await rig.api("GET", "/me", bearer=owners.access_token)).body["first_name"] == ""
 
 
 # Origins
