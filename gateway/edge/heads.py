@@ -37,6 +37,9 @@ from gateway.model.headers import (
     RequestNames,
 )
 
+RequestHead = tuple[int, dict[bytes, bytes], list[bytes]]  # flags, noted, the lines that pass
+# minor, status, flags, length, dated, noted, the lines that pass
+ReplyHead = tuple[int, int, int, int | None, bool, dict[bytes, bytes], list[bytes]]
 PLAIN: Entry = (PASS, b"", b"")  # the usual: passed on as it is
 _DROPPED: Entry = (DROP, b"", b"")
 
@@ -95,7 +98,7 @@ class RequestReader:
     def __init__(self, names: RequestNames, header_count: int, target_bytes: int) -> None:
         self._names = names
         self._memory = Memory()
-        self._heads = Heads()
+        self._heads: Heads[RequestHead] = Heads()  # less their first line and their bearer
         self._methods = {b"CONNECT"}
         self._judge = _LineJudge(httptools.HttpRequestParser, b"GET / HTTP/1.1")
         self._authorization = names.judge(b"authorization")
@@ -267,14 +270,31 @@ class BadReply(Exception):
 class ReplyReader:
     """Reads reply heads; after `read` its fields hold the head's parts until the next one."""
 
-    __slots__ = ("_judge", "_starts", "dated", "flags", "length", "lines", "minor", "noted", "status")
+    __slots__ = (
+        "_judge", "_recurs", "_starts", "dated", "flags", "length", "lines", "minor", "noted", "status",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._judge = _LineJudge(httptools.HttpResponseParser, b"HTTP/1.1 200 OK")
         self._starts: dict[bytes, tuple[int, int]] = {}  # status lines
+        self._recurs = True
+        self.length: int | None = None
 
     def read(self, head: bytes, names: ReplyNames) -> None:
         """Read one whole head, interim ones too; raises BadReply."""
+        heads: Heads[ReplyHead] = names.memory.heads
+        self._recurs = heads.looks()
+        known = heads.get(head) if self._recurs else None
+        if known is not None:
+            self.minor, self.status, self.flags, self.length, self.dated, self.noted, lines = known
+            self.lines = lines.copy()
+            return
+        self._read_lines(head, names)
+        if self._recurs:
+            said = self.minor, self.status, self.flags, self.length, self.dated, self.noted
+            heads.add(head, (*said, self.lines.copy()))
+
+    def _read_lines(self, head: bytes, names: ReplyNames) -> None:
         lines = head.split(b"\r\n")
         lines.pop()
         lines.pop()
@@ -284,7 +304,7 @@ class ReplyReader:
         self.noted = noted
         passed: list[bytes] = []
         self.lines = passed
-        self.length: int | None = None
+        self.length = None
         flags = 0
         memory: Memory = names.memory
         for line, entry in zip(lines, map(memory.young.get, lines), strict=False):
@@ -323,6 +343,7 @@ class ReplyReader:
         if kind is None:
             kind = names.judge(name)
         if kind & SET_COOKIE:  # never remembered: cookies differ, and are secrets
+            self._recurs = False
             return _DROPPED if headers.sets_our_cookie(value) and not names.ours else PLAIN
         if kind & CONNECTION and value.strip(b" \t").lower() == b"keep-alive":
             kind = DROP | KEPT

@@ -1,7 +1,9 @@
 """What was said of header lines, and of whole heads, that come again and again: judged once, then known."""
 
+from typing import Any, Generic, TypeVar
+
 Entry = tuple[int, bytes, bytes]  # what becomes of a line: kind, lower-case name, value
-Head = tuple[int, dict[bytes, bytes], list[bytes]]  # flags, noted, the lines that pass
+H = TypeVar("H")  # what was said of a whole head
 _MOST_LINES = 2048  # twice that for a moment, since the older half is looked into as well
 _LONGEST_LINE = 256
 _MOST_HEADS = 1024  # likewise
@@ -13,9 +15,10 @@ _PAUSE = 1000  # requests
 class Memory:
     """What was said of lines, bounded: when the young half is full it becomes the old one."""
 
-    __slots__ = ("old", "young")
+    __slots__ = ("heads", "old", "young")
 
     def __init__(self) -> None:
+        self.heads: Heads[Any] = Heads()
         self.young: dict[bytes, Entry] = {}
         self.old: dict[bytes, Entry] = {}
 
@@ -32,19 +35,18 @@ class Memory:
             self.young[line] = entry
 
 
-class Heads:
-    """What was said of whole heads, less their first line and their bearer: clients send the same ones again
-    and again.
+class Heads(Generic[H]):
+    """What was said of whole heads: clients, and upstreams within a second, send the same ones again.
 
-    Bounded; none that holds a credential, or what each request has of its own. Where heads differ each time
-    it looks away for a while, since looking costs something too.
+    Bounded; none that holds a credential, or what each has of its own. Where heads differ each time it looks
+    away for a while, since looking costs something too.
     """
 
     __slots__ = ("_misses", "_old", "_pause", "_young")
 
     def __init__(self) -> None:
-        self._young: dict[bytes, Head] = {}
-        self._old: dict[bytes, Head] = {}
+        self._young: dict[bytes, H] = {}
+        self._old: dict[bytes, H] = {}
         self._misses = self._pause = 0
 
     def looks(self) -> bool:
@@ -53,22 +55,22 @@ class Heads:
             return False
         return True
 
-    def get(self, rest: bytes) -> "Head | None":
-        known = self._young.get(rest)
+    def get(self, head: bytes) -> H | None:
+        known = self._young.get(head)
         if known is not None:
             self._misses = 0
             return known
-        known = self._old.get(rest)
+        known = self._old.get(head)
         if known is not None:
-            self.add(rest, known)
+            self.add(head, known)
             return known
         self._misses += 1
         if self._misses > _MISSES:
             self._misses, self._pause = 0, _PAUSE
         return None
 
-    def add(self, rest: bytes, head: "Head") -> None:
-        if len(rest) <= _LONGEST_HEAD:
+    def add(self, head: bytes, said: H) -> None:
+        if len(head) <= _LONGEST_HEAD:
             if len(self._young) >= _MOST_HEADS:
                 self._old, self._young = self._young, {}
-            self._young[rest] = head
+            self._young[head] = said

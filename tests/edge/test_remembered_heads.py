@@ -5,9 +5,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.edge.heads import RequestReader
+from gateway.edge.heads import BadReply, ReplyReader, RequestReader
+from gateway.edge.memory import Memory
 from gateway.model.exchange import Exchange
-from gateway.model.headers import AUTHORIZATION, NOTED, SINGLE, RequestNames
+from gateway.model.headers import AUTHORIZATION, NOTED, SINGLE, ReplyNames, RequestNames
 
 LINES = (
     b"Host: shop.example.com", b"Host: other.test", b"User-Agent: curl/8.5.0", b"Accept: */*",
@@ -94,3 +95,40 @@ def test_what_is_kept_is_bounded_and_heads_that_never_come_again_are_soon_not_lo
         for _ in range(2):
             knowing.read(b"GET / HTTP/1.1\r\nHost: b.test\r\nX-Id: %d\r\n\r\n" % number, Exchange())
     assert len(heads._young) <= 1024 and len(heads._old) <= 1024
+
+
+REPLIES = (
+    b"Content-Type: text/html", b"Content-Length: 5", b"Content-Length: 05", b"Content-Length: x",
+    b"Transfer-Encoding: chunked", b"Connection: close", b"Connection: keep-alive", b"Date: now",
+    b"date: then", b"Server: x", b"Set-Cookie: a=1", b"Set-Cookie: postern=stolen", b"X-Access-Token: psa_1",
+    b"X-Plain: 1", b"Upgrade: websocket", b" folded", b"Bad Name: x", b"RateLimit: 1",
+)  # fmt: skip
+STATUSES = st.sampled_from(
+    (b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK", b"HTTP/1.1 404", b"HTTP/1.1 99 x", b"HTTP/2 200 OK")
+)
+
+
+def reply_understood(by: ReplyReader, head: bytes, names: ReplyNames) -> tuple[Any, ...]:
+    try:
+        by.read(head, names)
+    except BadReply as error:
+        return (str(error),)
+    by.lines.append(b"X-Added: by the forwarding")
+    return (by.minor, by.status, by.flags, by.length, by.dated, dict(by.noted), list(by.lines))
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(STATUSES, st.lists(st.sampled_from(REPLIES), max_size=7)), min_size=1, max_size=8))
+def test_T37_nor_whether_a_reply_came_before(came: list[tuple[bytes, list[bytes]]]) -> None:
+    dropped = frozenset({b"server"})
+    knowing, names = ReplyReader(), ReplyNames(dropped, Memory())
+    for first, lines in came + came:
+        head = b"\r\n".join((first, *lines)) + b"\r\n\r\n"
+        fresh = reply_understood(ReplyReader(), head, ReplyNames(dropped, Memory()))
+        assert reply_understood(knowing, head, names) == fresh
+
+
+def test_T25_no_cookie_is_kept_with_a_reply() -> None:
+    names = ReplyNames(frozenset(), Memory())
+    ReplyReader().read(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\n\r\n", names)
+    assert names.memory.heads._young == {}
