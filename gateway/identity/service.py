@@ -13,6 +13,7 @@ from pathlib import Path
 
 import uvloop
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from gateway.config import service as config
 from gateway.config.faults import ConfigFaults
@@ -209,6 +210,12 @@ def set_up_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Lines(readable=sys.stderr.isatty()))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("aiohttp.server").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """A request that aiohttp can't read is answered with 400; its text, credentials too, is for no log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 if __name__ == "__main__":
