@@ -22,7 +22,10 @@ def test_without_one_it_is_401_and_no_error_is_told(house: IdentityWorld) -> Non
 
 @pytest.mark.parametrize(
     "token",
-    [made_up("psa_", 46), "psa_x", "x", "psa_" + "0" * 66, "eyJhbGciOiJub25lIn0.e30.", "%00", "a" * 9000],
+    [
+        pytest.param(made_up("psa_", 46), id="made up"), "psa_x", "x", "psa_" + "0" * 66,
+        "eyJhbGciOiJub25lIn0.e30.", "%00", "a" * 9000,
+    ],
 )  # fmt: skip
 @pytest.mark.parametrize("target", ["/app/x", "/optional/x"])
 def test_a_bad_one_is_invalid_token_on_optional_routes_too(
