@@ -37,6 +37,7 @@ PURGE_EVERY = 600.0
 COUNT_EVERY = 60.0
 BACKLOG = 1024
 KEEPALIVE = 120.0  # longer than the edge keeps an idle connection
+HEAD = 2 << 20  # bytes and lines of a request's head: more than any edge's `limits` let through
 LAST_REQUESTS = 5.0  # seconds that requests may take when the process is told to drain without a time
 
 
@@ -73,6 +74,9 @@ class IdentityService:
             auto_decompress=False,  # compressed bodies are refused, so none is ever unpacked
             handler_cancellation=False,  # a client that leaves does not stop what it began
             keepalive_timeout=KEEPALIVE,
+            max_line_size=HEAD,
+            max_field_size=HEAD,
+            max_headers=HEAD,
             shutdown_timeout=LAST_REQUESTS,
         )
         await runner.setup()

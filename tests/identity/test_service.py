@@ -55,11 +55,12 @@ class Process:
                 self._said += self._reader.feed(data)
         return self._said.pop(0)
 
-    async def get(self, path: str) -> tuple[int, Any]:
+    async def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
         connector = aiohttp.UnixConnector(path=str(self.folder / "http.sock"))
+        within = aiohttp.ClientTimeout(PATIENCE)
         async with (
             aiohttp.ClientSession(connector=connector) as client,
-            client.get(f"http://gate{path}", timeout=aiohttp.ClientTimeout(PATIENCE)) as response,
+            client.get(f"http://gate{path}", headers=headers, timeout=within) as response,
         ):
             return response.status, await response.json(content_type=None)
 
@@ -110,6 +111,14 @@ async def test_it_serves_counts_and_drains(process: Process) -> None:
     await process.tell({"t": "drain", "timeout": 5})
     assert [(await process.said())["t"] for _ in range(2)] == ["counters", "drained"]
     assert await process.ended() == 0
+
+
+async def test_a_head_is_as_large_as_the_edge_lets_through(process: Process) -> None:
+    await process.start()
+    await process.said()
+    headers = {"Cookie": "x=" + "y" * 100_000} | {f"X-{number}": "z" for number in range(500)}
+    status, body = await process.get("/api/auth/sessions?x=" + "y" * 20_000, headers)
+    assert (status, body["code"]) == (401, "credential_missing")
 
 
 async def test_a_reload_changes_what_is_served_at_once(process: Process) -> None:
