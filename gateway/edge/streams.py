@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LASTS = 5.0  # seconds after which any request counts as one that lasts
+AT_ONCE = 32  # questions about open ones: the service takes a bounded number from each edge
 _RUNNING = frozenset({SENDING, SENT, TUNNEL})
 
 
@@ -83,7 +84,13 @@ class Streams:
                 self._end(exchange, down)
 
     async def _look_again(self, concerned: "list[tuple[Exchange, Downstream]]") -> None:
-        await asyncio.gather(*(self._ask_about(exchange, down) for exchange, down in concerned))
+        waiting = iter(concerned)
+
+        async def ask() -> None:
+            for exchange, down in waiting:
+                await self._ask_about(exchange, down)
+
+        await asyncio.gather(*(ask() for _ in range(min(AT_ONCE, len(concerned)))))
 
     async def _ask_about(self, exchange: Exchange, down: "Downstream") -> None:
         who = exchange.who
@@ -94,8 +101,8 @@ class Streams:
             )
             if exchange not in self.open:
                 return
-            if isinstance(found, Refuse):
-                return  # nobody knows: it lives as long as what is cached (`sweep`)
+            if isinstance(found, Refuse) and not self._identities.link.up:
+                return  # asked again after the reconnect; until then it lives as long as what is cached
             if not isinstance(found, Identified) or not await _may_stay(exchange, found):
                 self._end(exchange, down)
         except Exception:

@@ -6,8 +6,11 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from gateway.edge import states
-from gateway.edge.streams import Streams
+from gateway.edge.streams import AT_ONCE, Streams
+from gateway.link import server
 from gateway.link.client import now
 from gateway.model import credentials, faults
 from gateway.model.exchange import Exchange
@@ -85,6 +88,27 @@ async def test_a_change_that_leaves_no_session_ends_it() -> None:
         made.peer.known.clear()
         await made.peer.tell("changed", user="u1")
         assert down.closed
+
+
+async def test_T18_a_change_that_nobody_can_judge_ends_it() -> None:
+    """The service answers, but its database does not: who is told nothing of a change keeps no old rights."""
+    async with streaming() as (made, down):
+        made.peer.known["bearer", TOKEN] = {"outcome": "unavailable"}
+        await made.peer.tell("changed", user="u1")
+        assert down.closed and not made.streams
+
+
+async def test_T18_of_many_each_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than the service would be asked at once."""
+    monkeypatch.setattr(server, "AT_ONCE", AT_ONCE)
+    monkeypatch.setattr(server, "WAITING", 0)
+    async with streaming() as (made, first):
+        others = [await open_stream(made) for _ in range(3 * AT_ONCE)]
+        await made.peer.tell("changed", user="u1")
+        assert not any(down.closed for down in [first, *others])
+        made.peer.known.clear()
+        await made.peer.tell("changed", user="u1")
+        assert all(down.closed for down in [first, *others])
 
 
 async def test_after_a_reconnect_it_is_asked_about_again() -> None:
