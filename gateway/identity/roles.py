@@ -93,8 +93,8 @@ async def set_of(
                 await rows.grant(db, user_id, name, by)
             for name in sorted(before - names):
                 await rows.withdraw(db, user_id, name)
+        await revocations.write(db, "changed", user=user_id)  # an edge may not know an earlier change yet
         if names != before:
-            await revocations.write(db, "changed", user=user_id)
             await audit(
                 db, ROLES_CHANGED, user_id, by, asker=asker,
                 given=sorted(names - before), taken=sorted(before - names),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.store.database import Database
 
 AGENT = 300  # characters that are kept of a user-agent
+NAMED = 100  # sessions that end together and are told to the edges one by one
 _SALT = 16
 _AT_ONCE = 5000  # milliseconds: answers given so soon after a rotation are the same to the byte
 
@@ -164,11 +165,13 @@ async def end_all(context: Context, db: "Database", user_id: str, why: str, keep
     so no two of them wait for each other in a ring.
     """
     ended = await rows.end_all_of(db, user_id, why, keep)
-    if keep:
+    if not keep:  # also when none is live: what an edge may still hold of the user goes
+        await revocations.write(db, kind="revoked", user=user_id)
+    elif 0 < len(ended) <= NAMED:
         for session in ended:
             await revocations.write(db, kind="revoked", session=session.session_id)
-    else:  # also when none is live: what an edge may still hold of the user goes
-        await revocations.write(db, kind="revoked", user=user_id)
+    else:  # so many, or none any more: edges look at all of the user's again, and who does not is pending
+        await revocations.write(db, kind="changed", user=user_id)
     for session in ended:
         _count_ended(context, session, db.now, why)
     return len(ended)

@@ -60,6 +60,25 @@ async def test_no_session_is_opened_for_whom_was_locked_or_changed_meanwhile(rig
         assert refused.value.fault.code == "invalid_credentials"
 
 
+async def test_T41_an_end_asked_for_again_is_told_again(rig: Rig) -> None:
+    """After a 202 people ask until it is 200: that must not come from there being nothing left to tell."""
+    user = await rig.user()
+    this, other = await rig.open(user), await rig.open(user)
+    for _ in range(2):
+        assert (await rig.api("DELETE", "/sessions", bearer=this.access_token)).status == 200
+    assert await news(rig) == [("revoked", other.session.session_id, ""), ("changed", "", user.user_id)]
+
+
+async def test_very_many_sessions_are_one_piece_of_news(rig: Rig) -> None:
+    user = await rig.user()
+    this = await rig.open(user)
+    async with rig.context.store.writing() as db:
+        for _ in range(sessions.NAMED + 1):
+            await rig.rows.insert(db, msgspec.structs.replace(this.session, session_id=new_id()))
+    assert (await rig.api("DELETE", "/sessions", bearer=this.access_token)).status == 200
+    assert await news(rig) == [("changed", "", user.user_id)]
+
+
 async def test_T28_a_sign_in_that_waited_for_a_lock_of_the_account_opens_nothing(rig: Rig) -> None:
     user = await rig.user()
     async with rig.context.store.writing() as db:
