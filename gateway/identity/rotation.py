@@ -15,6 +15,7 @@ from gateway.identity.web import Asker, Refused
 from gateway.model import faults
 from gateway.model.agents import family
 from gateway.model.credentials import REFRESH
+from gateway.store import accounts as users
 from gateway.store import sessions as rows
 from gateway.store.database import Database
 from gateway.store.sessions import Session, WithUser
@@ -57,10 +58,13 @@ def rule_of(settings: Tokens, session: Session, generation: int, agent: str, now
 async def refresh(context: Context, token: str, asker: Asker) -> Refreshed:
     """The next tokens of the session, or the same as before (rule 3). Raises Refused for rules 1, 4 and 5,
     after what they change has been committed and told to the edges."""
-    parts = await _proved(context, token)
-    if parts is None:
+    proven = await _proved(context, token)
+    if proven is None:
         raise _refused(context, Rule.OVER)
+    parts, session = proven
     async with context.store.locking() as db:
+        if _may_end_all(context, parts, session):
+            await users.locked(db, session.user_id)  # before any session's
         await rows.locked(db, parts.session)
         row = await rows.with_user(db, parts.session)
         if row is None or row.user.locked_at is not None:
@@ -77,9 +81,14 @@ async def refresh(context: Context, token: str, asker: Asker) -> Refreshed:
     return Refreshed(sessions.with_tokens(context, row.session), row, now)
 
 
-async def _proved(context: Context, token: str) -> Parts | None:
-    """The parts of a refresh token of ours. Proved before the lock is taken, so that nobody who only knows
-    a session's id can hold it; a session's salt never changes."""
+def _may_end_all(context: Context, parts: Parts, session: Session) -> bool:
+    """Whether this may be a reuse for which all of the user's sessions end: any token but the current one."""
+    return context.settings.tokens.on_reuse == "user" and parts.generation != session.generation
+
+
+async def _proved(context: Context, token: str) -> tuple[Parts, Session] | None:
+    """The parts of a refresh token of ours, and its session as it was. Proved before the lock is taken, so
+    that nobody who only knows a session's id can hold it; a session's salt never changes."""
     parts = tokens.read(token)
     if parts is None or parts.kind != REFRESH:
         return None
@@ -87,7 +96,7 @@ async def _proved(context: Context, token: str) -> Parts | None:
         session = await rows.by_id(db, parts.session)
     if session is None or not proved(context, parts, session.salt):
         return None
-    return parts
+    return parts, session
 
 
 async def _follow(

@@ -205,6 +205,19 @@ async def test_rule_4_without_a_grace_the_predecessor_is_reuse_at_once(database:
         assert (await rig.refresh(opened.refresh_token)).code == "refresh_token_reused"
 
 
+async def test_many_reuses_of_one_user_wait_for_each_other_in_no_ring(database: str) -> None:
+    settings = msgspec.structs.replace(SETTINGS, tokens=Tokens(on_reuse="user"))
+    async with running(database, settings) as rig:
+        user = await rig.user()
+        opened = [await rig.open(user) for _ in range(6)]
+        for each in opened:
+            second = await refreshed(rig, each.refresh_token)
+            await refreshed(rig, second["refresh_token"])
+        answers = await asyncio.gather(*(rig.refresh(each.refresh_token) for each in opened))
+        codes = sorted(answer.code for answer in answers)
+        assert codes == ["invalid_refresh_token"] * 5 + ["refresh_token_reused"]
+
+
 async def test_rule_4_ends_all_of_the_users_sessions_where_that_is_set(database: str) -> None:
     tokens = Tokens(on_reuse="user")
     async with running(database, msgspec.structs.replace(SETTINGS, tokens=tokens)) as rig:
