@@ -46,7 +46,7 @@ def test_looking_for_a_user(admin: Person, person: Person) -> None:
 
 
 def test_page_by_page(house: IdentityWorld, admin: Person) -> None:
-    for _ in range(3):
+    for _ in range(6):
         register(house)
     seen: list[str] = []
     after = 0

@@ -26,7 +26,9 @@ ASKED = ("/team-{n}/a/b", "/page-{n}", "/shop-{n}/7", "/shop-{n}/7/parts/9", "/a
 @pytest.fixture
 def worker() -> Iterator[Worker]:
     loop = asyncio.new_event_loop()
-    yield Worker(loop)
+    made = Worker(loop, lambda message: None)
+    made._meet_identity({"worker": 0}, Snapshot(hash="test"))
+    yield made
     loop.close()
 
 

@@ -10,6 +10,7 @@ from tests.kit.upstream import RecordingUpstream
 from tests.load.memory import MIB, alone, pss
 
 YAML = """
+identity: {serve: [api]}
 upstreams: {app: "URL"}
 defaults: {policies: {authenticate: none, security_headers: standard}}
 routes:
