@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kit.raw import Answer, exchange, request
+from tests.kit.tokens import SHAPE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CRASHED = re.compile("Traceback|exception was never retrieved")
@@ -215,4 +216,5 @@ def run_gateway(
             written = gateway.errors() + gateway.output()
             bad = [line for line in written.split("\n") if CRASHED.search(line)]
             assert not bad, "\n".join(bad) + "\n" + gateway.errors()[-20_000:]
+            assert gateway.token not in written and not SHAPE.search(written), "T25: it logs a credential"
             assert code == 0, f"the gateway ended with {code}:\n{gateway.errors()}"

@@ -73,8 +73,8 @@ class Trials:
                     trial(clients, number)
 
 
-def asked(client: Client, person: Person, target: str = "/app/x") -> Answer:
-    return client.send(request(target, person.bearer)).reply()
+def asked(client: Client, person: Person, line: bytes = b"") -> Answer:
+    return client.send(request("/app/x", line or person.bearer)).reply()
 
 
 @pytest.mark.parametrize("count", [SOME, pytest.param(MANY, marks=pytest.mark.hard)])
@@ -85,12 +85,17 @@ def test_T28_the_next_request_on_any_worker_is_refused(
 
     def trial(clients: dict[int, Client], number: int) -> None:
         name = ways[number % len(ways)]
-        person = register(house)
+        person = register(house, cookie=True, bearer=True)  # one session, carried both ways
+        lines = (person.bearer, person.cookie_line)
         warm = [client for client in clients.values() if dice.random() < 0.8]  # else it is not cached there
-        assert [asked(client, person).status for client in warm] == [200] * len(warm)
+        assert {asked(client, person, line).status for client in warm for line in lines} <= {200}
         answer = WAYS[name](person, admin)
         assert answer.status == (400 if name == "a reused refresh token" else 200), (name, answer)
-        late = {pid: asked(client, person).status for pid, client in clients.items()}
+        late = {
+            (pid, line[:6]): asked(client, person, line).status
+            for pid, client in clients.items()
+            for line in lines
+        }
         assert set(late.values()) == {401}, (number, name, late)
         assert person.renew().code in ("invalid_refresh_token", "refresh_token_reused")
 
@@ -140,6 +145,23 @@ def test_T28_open_streams_of_that_session_end_with_it(house: IdentityWorld, admi
             client.rest()  # ends: they were closed before the push was acknowledged
         for client in others.values():
             assert client.send(b"still here").source.exactly(10) == b"still here"
+
+
+@pytest.mark.parametrize("target", ["/app/x", "/api/auth/me"])
+def test_T28_a_request_that_was_begun_before_does_not_end_after(house: IdentityWorld, target: str) -> None:
+    """Who has stolen a token may have begun as many requests as he likes: none of them is ever complete."""
+    person = register(house)
+    method, body = (b"POST", b'{"a": 1}') if target == "/app/x" else (b"PATCH", b'{"first_name": "thief"}')
+    with Client(house.port, source=person.address) as client:
+        data = request(target, person.bearer, b"Content-Type: application/json", method=method, body=body)
+        client.send(data[:-4])
+        if target == "/app/x":
+            house.upstream.wait_head()
+        assert person.elsewhere().ask("POST", "/revoke-all-tokens").status == 200
+        client.send(data[-4:])
+        answer = client.reply()
+        assert answer.status == 401, answer
+        assert not [each for each in house.upstream.requests if each.method == b"POST" and each.complete]
 
 
 def test_T28_a_stream_that_is_not_the_session_s_own_to_lose_goes_on(house: IdentityWorld) -> None:
