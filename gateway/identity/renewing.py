@@ -104,7 +104,8 @@ async def _moved(
     if _outdated(session, bearer):
         session = await rotation.rotate(context, db, session, asker)
     if _due(context, session, parts, db.now):
-        return await rows.renew_cookie(db, session.session_id)
+        idle_until = lives.idle_until(context.settings.tokens, db.now)
+        return await rows.renew_cookie(db, session.session_id, idle_until)
     if _unseen(session, parts):
         await rows.mark_cookie_presented(db, session.session_id, parts.generation)
     return session

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
-from gateway.identity import resolving
+from gateway.identity import lives, resolving
 from gateway.identity.context import Context
 from gateway.identity.cookies import clear_cookie
 from gateway.identity.shapes import iso
 from gateway.model import faults
 from gateway.model.faults import Fault
+from gateway.store import sessions as rows
 
 if TYPE_CHECKING:
     from gateway.identity.propagation import Settled
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.store.sessions import Session
 
 FRESH = 15 * 60_000  # milliseconds since the last proof, during which a caller counts as fresh
+SEEN_EVERY = 60_000  # milliseconds: the store is told no more often that a session is used
 ADMIN = "postern:admin"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 COOKIE_ORIGIN = (
@@ -179,7 +181,7 @@ async def _caller(call: Call) -> Caller:
     if call.bearer is not None:
         found = await resolving.look(call.context, "bearer", call.bearer)
         if isinstance(found, resolving.Found):
-            return _seen(found, "bearer")
+            return await _seen(call.context, found, "bearer")
         if not _replaceable(call, found):
             raise Refused(faults.INVALID_TOKEN, "", challenge("invalid_token"))
         by_cookie = await by_cookie_of(call)
@@ -203,11 +205,16 @@ async def by_cookie_of(call: Call) -> Caller:
     if isinstance(found, resolving.Bad):
         cleared = (("Set-Cookie", clear_cookie(cookie)),)
         raise Refused(faults.INVALID_TOKEN, "", challenge("invalid_token") + cleared)
-    return _seen(found, "cookie")
+    return await _seen(call.context, found, "cookie")
 
 
-def _seen(found: resolving.Found, by: Literal["bearer", "cookie"]) -> Caller:
+async def _seen(context: Context, found: resolving.Found, by: Literal["bearer", "cookie"]) -> Caller:
+    """Edges tell of the use that goes through them; they don't look at who makes our own calls."""
     session = found.session
+    if found.now - session.last_seen_at >= SEEN_EVERY:
+        async with context.store.writing() as db:
+            idle_until = lives.idle_until(context.settings.tokens, db.now)
+            await rows.touch(db, [(session.session_id, db.now, idle_until)])
     return Caller(
         session, found.user, found.roles, found.permissions, by, session.level,
         fresh=found.now - session.proved_at <= FRESH,

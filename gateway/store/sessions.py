@@ -122,9 +122,10 @@ async def rotate(
     return session
 
 
-async def renew_cookie(db: Database, session_id: str) -> Session:
+async def renew_cookie(db: Database, session_id: str, idle_until: int) -> Session:
     """The next generation of the cookie, not presented yet; the caller holds the lock."""
-    return _held(await db.one("session_renew_cookie", session_id=session_id, now=await db.time()))
+    query = "session_renew_cookie"
+    return _held(await db.one(query, session_id=session_id, now=await db.time(), idle_until=idle_until))
 
 
 async def mark_presented(db: Database, session_id: str, generation: int) -> bool:

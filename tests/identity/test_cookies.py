@@ -181,6 +181,22 @@ async def test_refresh_by_cookie_gives_no_token_unless_asked(rig: Rig) -> None:
     assert await rig.good(answer.body["access_token"])
 
 
+async def test_who_uses_nothing_but_the_api_is_no_idler(rig: Rig) -> None:
+    """No edge looks at who makes our own calls, so no edge tells of them."""
+    idle = SETTINGS.tokens.idle_ttl
+    opened, cookie = await by_cookie(rig)
+    for method, path in (("GET", "/me"), ("POST", "/refresh")):
+        await rig.clock.move(idle - 1)
+        answer = await rig.api(method, path, cookie=cookie, headers=SAME)
+        assert answer.status == 200, (path, answer)
+        cookie = cookie_of(answer.headers.get("Set-Cookie", "")) or cookie
+        session = await rig.session(opened.session.session_id)
+        assert (session.last_seen_at, session.idle_until) == (rig.clock.now, rig.clock.now + 1000 * idle)
+    await rig.clock.move(59)
+    assert (await rig.api("GET", "/me", cookie=cookie)).status == 200
+    assert (await rig.session(opened.session.session_id)).last_seen_at == rig.clock.now - 59_000
+
+
 async def test_refresh_by_cookie_wants_to_know_the_page(rig: Rig) -> None:
     _, cookie = await by_cookie(rig)
     for headers in ({}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}):
