@@ -196,8 +196,9 @@ class Identities:
         renew_in = answer.get("renew_in")
         due = expires if renew_in is None else min(expires, asked + float(renew_in))
         entry = Identified(
-            identity, kind, self._block(identity), log_fields(identity), expires, due, answer.get("as_of", -1)
-        )
+            identity, kind, self._block(identity), log_fields(identity), expires, due,
+            answer.get("as_of", -1), self.link.epoch,
+        )  # fmt: skip
         if self._most == 0:
             return entry
         if key in self._entries:
@@ -368,8 +369,21 @@ class Identities:
             assert answer is not None
             identity = msgspec.convert(answer["identity"], Identity)
             expires = boottime() + float(answer.get("expires_in") or 0.0)
-            return Identified(identity, kind, self._block(identity), log_fields(identity), expires)
+            return Identified(
+                identity, kind, self._block(identity), log_fields(identity), expires,
+                known=answer.get("as_of", -1), epoch=self.link.epoch,
+            )  # fmt: skip
         return _BAD if outcome == "bad" else UNAVAILABLE
+
+    def missed(self, who: Identified) -> str:
+        """Of what came since, and concerns it: `revoked`, `changed` (so counts a reconnect), or nothing."""
+        if who.epoch != self.link.epoch:
+            return "changed"
+        told = [news for _, news in self._news if news.number > who.known]
+        kinds = {news.kind for news in told if news.concerns(who.identity)}
+        if not kinds:
+            who.known = self.link.known
+        return "revoked" if "revoked" in kinds else "".join(kinds)
 
     def touched(self) -> list[str]:
         """Sessions used since this was asked last: their idle time begins anew."""

@@ -58,6 +58,7 @@ class Newsroom:
     def close(self) -> None:
         if self._touching is not None:
             self._touching.cancel()
+        self.streams.close()
         self.link.close()
 
     def _heard(self, push: Push) -> Awaitable[None] | None:

@@ -43,6 +43,8 @@ def most_taken(down: "Downstream") -> int:
 
 def more(down: "Downstream", data: bytes) -> None:
     """The client sent more of the body."""
+    if not down.worker.streams.flows(down):
+        return
     if down.buffer:  # slices of what came before are not through yet
         down.buffer += data
     else:

@@ -31,16 +31,27 @@ class Streams:
     def __init__(self, identities: "Identities") -> None:
         self._identities = identities
         self.open: dict[Exchange, Downstream] = {}
+        self._unjudged: dict[Exchange, Downstream] = {}  # news about them came before they were open
+        self._judging: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self.open)
 
     def add(self, down: "Downstream") -> None:
-        if down.exchange.who is not None:
-            self.open[down.exchange] = down
+        """It lasts from now on. What was told since it was let in has passed it by."""
+        exchange = down.exchange
+        if exchange.who is None or exchange in self.open:
+            return
+        self.open[exchange] = down
+        missed = self._identities.missed(exchange.who)
+        if missed == "revoked":  # not here, in the middle of what begins
+            asyncio.get_running_loop().call_soon(self._end, exchange, down)
+        elif missed:
+            self._unjudged[exchange] = down
 
     def discard(self, exchange: Exchange) -> None:
         self.open.pop(exchange, None)
+        self._unjudged.pop(exchange, None)
 
     def heard(self, news: News) -> Awaitable[None] | None:
         """End those whose session is gone now; ask again about those whose user has changed. What is
@@ -65,12 +76,17 @@ class Streams:
         await self._look_again(list(self.open.items()))
 
     def flows(self, down: "Downstream") -> bool:
-        """Whether more may go through: a process that was frozen beyond all leases must not even begin to."""
-        exchange = down.exchange
+        """Whether more may go through: not after a revoke, however slowly it is sent; and a process that was
+        frozen beyond all leases must not even begin to."""
+        exchange, identities = down.exchange, self._identities
         who = exchange.who
-        if who is None or boottime() - self._identities.link.last_answer <= QUIET:
+        if who is None:
             return True
-        if self._identities.vouched(who, exchange.route.serve_stale):
+        link = identities.link
+        late = (who.known != link.known or who.epoch != link.epoch) and exchange not in self.open
+        ended = late and identities.missed(who) == "revoked"
+        quiet = boottime() - link.last_answer > QUIET
+        if not ended and (not quiet or identities.vouched(who, exchange.route.serve_stale)):
             return True
         self.open[exchange] = down
         self._end(exchange, down)
@@ -82,6 +98,13 @@ class Streams:
             who = exchange.who
             if who is not None and not self._identities.vouched(who, exchange.route.serve_stale):
                 self._end(exchange, down)
+        if self._unjudged and self._identities.link.up and (self._judging is None or self._judging.done()):
+            unjudged, self._unjudged = list(self._unjudged.items()), {}
+            self._judging = asyncio.get_running_loop().create_task(self._look_again(unjudged))
+
+    def close(self) -> None:
+        if self._judging is not None:
+            self._judging.cancel()
 
     async def _look_again(self, concerned: "list[tuple[Exchange, Downstream]]") -> None:
         waiting = iter(concerned)

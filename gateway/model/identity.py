@@ -69,7 +69,7 @@ def _said(identity: Identity, claim: str) -> str:
 class Identified:
     """A credential that was resolved: what the cache keeps, and what a request carries while it is served."""
 
-    __slots__ = ("block", "due", "expires", "identity", "kind", "known", "log", "used")
+    __slots__ = ("block", "due", "epoch", "expires", "identity", "kind", "known", "log", "used")
 
     def __init__(
         self,
@@ -79,7 +79,8 @@ class Identified:
         log: bytes = b"",  # the log line's fields about it, as JSON text
         expires: float = float("inf"),  # CLOCK_BOOTTIME
         due: float = float("inf"),  # when it expires, or its cookie is to be renewed
-        known: int = 0,  # the number of the last revocation that was known when this was looked up
+        known: int = 0,  # the number of the last revocation that is known not to concern it
+        epoch: int = 0,  # of the link: numbers are of one connection
     ) -> None:
         self.identity = identity
         self.kind = kind
@@ -88,6 +89,7 @@ class Identified:
         self.expires = expires
         self.due = due
         self.known = known
+        self.epoch = epoch
         self.used = True  # since the cache last looked for what nobody uses
 
 

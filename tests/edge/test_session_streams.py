@@ -34,16 +34,21 @@ class Tunnelled:
         self.closed = True
 
 
-async def open_stream(made: House, lasting: tuple[Any, ...] = (), serve_stale: float = 10.0) -> Tunnelled:
+async def open_stream(made: House, **route: Any) -> Tunnelled:
+    down = await let_in(made, **route)
+    made.streams.add(cast(Any, down))
+    return down
+
+
+async def let_in(made: House, lasting: tuple[Any, ...] = (), serve_stale: float = 10.0) -> Tunnelled:
+    """A request that goes up; nobody knows yet whether it will last."""
     route = SimpleNamespace(serve_stale=serve_stale, lasting=lasting, report=False)
     exchange = Exchange(client=b"192.0.2.7", route=route)
     found = made.identities.resolve("bearer", TOKEN.encode(), exchange)
     found = await found if isinstance(found, Awaitable) else found
     assert isinstance(found, Identified)
     exchange.who, exchange.credential = found, TOKEN.encode()
-    down = Tunnelled(exchange)
-    made.streams.add(cast(Any, down))
-    return down
+    return Tunnelled(exchange)
 
 
 @asynccontextmanager
@@ -59,6 +64,42 @@ async def test_t28_it_has_ended_before_the_news_of_its_end_are_acknowledged() ->
         assert not down.closed
         await made.peer.tell("revoked", session="s1")
         assert down.closed and down.exchange.failed is faults.SESSION_ENDED and not made.streams
+
+
+async def test_T28_what_was_let_in_before_a_revoke_does_not_begin_to_last_after_it() -> None:
+    async with streaming() as (made, _):
+        down = await let_in(made)
+        await made.peer.tell("revoked", session="another")
+        assert made.streams.flows(cast(Any, down))
+        await made.peer.tell("revoked", session="s1")
+        made.streams.add(cast(Any, down))
+        await asyncio.sleep(0)
+        assert down.closed and not made.streams
+
+
+async def test_T28_nor_does_any_more_of_it_go_through() -> None:
+    async with streaming() as (made, _):
+        down = await let_in(made)
+        await made.peer.tell("revoked", user="u1")
+        assert not made.streams.flows(cast(Any, down)) and down.closed
+
+
+@pytest.mark.parametrize("reconnect", [False, True])
+async def test_T28_what_has_changed_meanwhile_is_judged_once_it_lasts(reconnect: bool) -> None:
+    async with streaming() as (made, first):
+        down = await let_in(made)
+        if reconnect:
+            await made.shut()
+            await made.open()
+        else:
+            await made.peer.tell("changed", user="u1")
+        assert made.streams.flows(cast(Any, down)) and not down.closed
+        made.peer.known.clear()
+        made.streams.add(cast(Any, down))
+        made.streams.sweep()
+        async with asyncio.timeout(5):
+            while not down.closed:
+                await asyncio.sleep(0.001)
 
 
 async def test_a_users_end_is_that_of_all_his_streams() -> None:
