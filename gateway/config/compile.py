@@ -27,7 +27,7 @@ from gateway.config.settings import Settings
 
 def load(path: str, role: Role = "all", environ: Mapping[str, str] | None = None) -> made.Snapshot:
     """The snapshot of a configuration; raises ConfigFaults with every fault."""
-    return compiled(check(path, role, environ))
+    return _both(check(path, role, environ), role)[0]
 
 
 def load_service(path: str, environ: Mapping[str, str] | None = None) -> Service:
@@ -38,11 +38,17 @@ def load_service(path: str, environ: Mapping[str, str] | None = None) -> Service
 
 def compile_all(path: str, role: Role = "all", environ: Mapping[str, str] | None = None) -> Compiled:
     """What the supervisor is given: for the edges, and for the identity service if this role runs one."""
-    checked = check(path, role, environ)
+    snapshot, service = _both(check(path, role, environ), role)
+    return Compiled(made.encode(snapshot), encode(service) if service else b"")
+
+
+def _both(checked: Checked, role: Role) -> tuple[made.Snapshot, Service | None]:
+    """For the edges, and for the identity service if this role runs one; the hash is of both."""
     snapshot = compiled(checked)
-    wanted = role != "edge" and needs_identity(snapshot)
-    service = encode(served(checked, snapshot)) if wanted else b""
-    return Compiled(made.encode(snapshot), service)
+    if role == "edge" or not needs_identity(snapshot):
+        return snapshot, None
+    service = served(checked, snapshot)
+    return msgspec.structs.replace(snapshot, hash=_digest(snapshot.hash + service.public())), service
 
 
 def needs_identity(snapshot: made.Snapshot) -> bool:
@@ -86,9 +92,13 @@ def compiled(checked: Checked) -> made.Snapshot:
         routes=(*_built_in(document), *routes),
     )
     # The host's name and the places of files differ between equal gateways; the hash should not.
-    digest = hashlib.sha256(repr(snapshot).encode()).hexdigest()[:12]
+    digest = _digest(repr(snapshot))
     service = snapshot.service or _host_name()
     return msgspec.structs.replace(snapshot, hash=digest, service=service, files=tuple(checked.files))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _host_name() -> str:

@@ -71,6 +71,12 @@ class Service(Record, frozen=True):
         """Its secrets must not stand in a traceback."""
         return f"Service({self.name!r}, …)"
 
+    def public(self) -> str:
+        """What goes into the configuration's hash, which stands in every log line: no secret, and nothing of
+        the place where it runs."""
+        own = dict.fromkeys(("database_url", "redis_url", "data", "name", "admin_token"), "")
+        return msgspec.json.encode(msgspec.structs.replace(self, secrets=(), **own)).decode()
+
 
 class Compiled(Record, frozen=True):
     """What a configuration is compiled to: for the edges, and for the identity service of this role."""

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.config.compile import load
+from gateway.config.compile import compile_all, load
 from gateway.config.faults import ConfigFaults
+from gateway.config.load import Role
 from gateway.config.service import decode_compiled
 from gateway.config.snapshot import (
     Drain,
@@ -113,6 +114,22 @@ def test_equal_configurations_have_one_hash_wherever_they_lie(tmp_path: Path) ->
     assert snapshot(tmp_path, MINIMAL.replace("5000", "5001")).hash != first
 
 
+def test_the_hash_is_of_the_identity_service_s_part_too_but_tells_no_secret(tmp_path: Path) -> None:
+    def hashed(identity: str = "{}", role: Role = "all", **environ: str) -> str:
+        path = write(tmp_path, f"{MINIMAL}identity: {identity}\n")
+        found = load(path, role, environ)
+        assert decode(compile_all(path, role, environ).snapshot).hash == found.hash
+        return found.hash
+
+    first = hashed()
+    for changed in ("{tokens: {format: jwt}}", "{registration: closed}", "{limits: {login: 3/minute}}"):
+        assert hashed(changed) != first
+        assert hashed(changed, "edge") == hashed(role="edge")  # which is given nothing of it
+    assert hashed(TOKEN_TTL="60") != first
+    secret = "0123456789abcdef0123456789abcdef"
+    assert hashed(POSTERN_SECRET=secret, POSTERN_ADMIN_TOKEN=secret, POSTERN_DATA="elsewhere") == first
+
+
 def test_a_missing_variable_is_a_fault_only_where_the_role_uses_it(tmp_path: Path) -> None:
     text = (
         MINIMAL
@@ -183,7 +200,7 @@ def test_the_program_writes_the_snapshot_or_the_faults(tmp_path: Path) -> None:
     right = run(path, "--role", "edge")
     assert (right.returncode, right.stderr) == (0, b"")
     given = decode_compiled(right.stdout)
-    assert decode(given.snapshot) == load(path, environ=os.environ)
+    assert decode(given.snapshot) == load(path, "edge", environ=os.environ)
     assert given.service == b""
     wrong = run(write(tmp_path, "version: 2\n", "bad.yaml"))
     assert (wrong.returncode, wrong.stdout) == (1, b"")
