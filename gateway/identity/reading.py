@@ -103,7 +103,7 @@ async def received(endpoint: Endpoint, request: web.Request) -> bytes:
     try:
         async with asyncio.timeout(BODY_WITHIN):
             return await request.read()
-    except TimeoutError:
+    except (TimeoutError, ConnectionResetError, web.RequestPayloadError):  # too slow, or it went away
         raise Refused(faults.REQUEST_TIMEOUT) from None
 
 

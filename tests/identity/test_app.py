@@ -212,6 +212,27 @@ async def test_T28_a_body_that_ends_after_a_revoke_is_nobodys(rig: Rig) -> None:
     assert (await rig.api("GET", "/me", bearer=owners.access_token)).body["first_name"] == ""
 
 
+async def test_who_leaves_in_the_middle_of_a_body_is_no_crash(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else anybody could fill the log with tracebacks."""
+    left = asyncio.Event()
+
+    async def leaving() -> AsyncIterator[bytes]:
+        yield b'{"token": '
+        left.set()
+        await asyncio.Event().wait()
+
+    call = asyncio.create_task(rig.api("POST", "/validate", headers=JSON, data=leaving()))
+    await left.wait()
+    assert (await validate(rig, b'{"token": "x"}', JSON)).status == 200  # the head has been read by now
+    call.cancel()
+    await asyncio.wait([call])
+    for _ in range(3):
+        assert (await validate(rig, b'{"token": "x"}', JSON)).status == 200
+    assert not [record for record in caplog.records if "crashed" in record.getMessage()]
+
+
 # Origins
 
 
