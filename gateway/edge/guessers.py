@@ -18,8 +18,8 @@ class Guessers:
 
     def guessed(self, client: bytes, now: float) -> None:
         self._turn(now)
-        if len(self._counts) < MOST:
-            place = _place(client)
+        place = _place(client)
+        if place in self._counts or len(self._counts) < MOST:
             self._counts[place] = self._counts.get(place, 0) + 1
 
     def is_slowed(self, client: bytes, now: float) -> bool:
