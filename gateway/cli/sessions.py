@@ -5,35 +5,61 @@ from typing import Annotated
 import typer
 
 from gateway.cli.acting import act
-from gateway.cli.output import ConfigOption, JsonOption, print_json, print_settled, print_table, wrong_usage
+from gateway.cli.output import (
+    ConfigOption,
+    JsonOption,
+    print_fields,
+    print_json,
+    print_settled,
+    print_table,
+    wrong_usage,
+)
 
 
 def group() -> typer.Typer:
     made = typer.Typer(
-        help="Sessions: list, revoke.",
+        help="Sessions: list, show, revoke.",
         epilog="Example: postern sessions list --user ann@example.com",
         no_args_is_help=True,
     )
     made.command("list", epilog="Example: postern sessions list --user ann")(list_sessions)
+    made.command("show", epilog="Example: postern sessions show 3AwTcePuCRU7uOju3GJJQV")(show)
     made.command("revoke", epilog="Example: postern sessions revoke --user ann")(revoke)
     return made
 
 
-UserOption = Annotated[str, typer.Option("--user", metavar="WHO", help="A user's id, address or name.")]
-
-
 def list_sessions(
-    user: UserOption,
+    user: Annotated[
+        str, typer.Option("--user", metavar="WHO", help="Those of one: an id, address or name.")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Of everybody's, so many at most.")] = 50,
     config: ConfigOption = "routes.yaml",
     as_json: JsonOption = False,
 ) -> None:
-    """List the live sessions of a user."""
-    found = act(config, "sessions.list", who=user)["sessions"]
+    """List the live sessions, of one user or of everybody."""
+    found = act(config, "sessions.list", who=user, limit=limit)["sessions"]
     if as_json:
         print_json({"sessions": found})
         return
-    columns = ("session_id", "address", "agent", "methods", "level", "created_at", "last_seen_at")
+    columns = ("session_id", "user_id", "address", "agent", "methods", "level", "created_at", "last_seen_at")
     print_table(columns, ([one[name] for name in columns] for one in found), empty="no session")
+
+
+def show(
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="The id of the session.")],
+    config: ConfigOption = "routes.yaml",
+    as_json: JsonOption = False,
+) -> None:
+    """Show one session, and when and from where it was refreshed."""
+    answer = act(config, "sessions.show", session=session)
+    if as_json:
+        print_json(answer)
+        return
+    print_fields({name: value for name, value in answer["session"].items() if name != "current"})
+    print()
+    columns = ("generation", "at", "address", "agent")
+    rotations = ([one[name] for name in columns] for one in answer["rotations"])
+    print_table(columns, rotations, empty="not refreshed yet")
 
 
 def revoke(

@@ -133,8 +133,37 @@ class Ended(msgspec.Struct, frozen=True):
     who: str = ""
 
 
+class Whose(msgspec.Struct, frozen=True):
+    who: str = ""  # empty: everybody's
+    limit: int = 50
+
+
+class OneSession(msgspec.Struct, frozen=True):
+    session: str
+
+
 async def list_sessions(context: Context, given: dict[str, Any]) -> dict[str, Any]:
-    return {"sessions": await _sessions(context, await _found(context, _given(Named, given).who))}
+    asked = _given(Whose, given)
+    if asked.who:
+        return {"sessions": await _sessions(context, await _found(context, asked.who))}
+    async with context.store.reading() as db:
+        found = await rows.page(db, most=max(1, min(asked.limit, MOST)))
+    return {"sessions": [_session(each) for each in found]}
+
+
+async def show_session(context: Context, given: dict[str, Any]) -> dict[str, Any]:
+    """One that lives, or ended not long ago, and from where it was refreshed."""
+    async with context.store.reading() as db:
+        session = await rows.by_id(db, _given(OneSession, given).session)
+        if session is None:
+            raise ActRefused("There is no such session.")
+        rotations = await rows.history(db, session.session_id)
+    ended = {"ended_at": _moment(session.ended_at), "ended_why": session.ended_why}
+    made = [
+        {"generation": each.generation, "at": iso(each.at), "address": each.address, "agent": each.agent}
+        for each in rotations
+    ]
+    return {"session": _session(session) | ended, "rotations": made}
 
 
 async def revoke_sessions(context: Context, given: dict[str, Any]) -> dict[str, Any]:
@@ -249,7 +278,11 @@ async def _found(context: Context, who: str) -> Known:
 
 
 async def _sessions(context: Context, known: Known) -> Sequence[dict[str, Any]]:
-    return [session_answer(each, False) for each in await accounts.sessions_of(context, known.user.user_id)]
+    return [_session(each) for each in await accounts.sessions_of(context, known.user.user_id)]
+
+
+def _session(session: rows.Session) -> dict[str, Any]:
+    return session_answer(session, False) | {"user_id": session.user_id}
 
 
 async def _after(context: Context, known: Known, settled: "Settled | None" = None) -> dict[str, Any]:
@@ -294,8 +327,8 @@ def _for_terminals(act: Act) -> Act:
 _ACTS: dict[str, Act] = {
     "users.list": list_users, "users.add": add_user, "users.show": show_user, "users.lock": lock_user,
     "users.unlock": unlock_user, "users.confirm": confirm_user, "users.roles": change_roles,
-    "sessions.list": list_sessions,
-    "sessions.revoke": revoke_sessions, "tokens.inspect": inspect_token, "keys.list": list_keys,
-    "keys.rotate": rotate_keys, "keys.rewrap": rewrap,
+    "sessions.list": list_sessions, "sessions.show": show_session, "sessions.revoke": revoke_sessions,
+    "tokens.inspect": inspect_token, "keys.list": list_keys, "keys.rotate": rotate_keys,
+    "keys.rewrap": rewrap,
 }  # fmt: skip
 ACTS = {name: _for_terminals(act) for name, act in _ACTS.items()}

@@ -78,6 +78,30 @@ def test_a_revoked_session_is_refused_by_every_worker_when_the_command_has_ended
     assert {call(gateway, told) for _ in range(20)} == {401}
 
 
+def test_everybody_s_sessions_are_listed_and_one_shows_where_it_was_refreshed(gateway: Gateway) -> None:
+    told, other = sign_in(gateway, "una"), sign_in(gateway, "ugo")
+    for _ in range(2):
+        body = {"refresh_token": told["refresh_token"]}
+        told = json.loads(send(gateway, "/api/auth/refresh", b"User-Agent: phone/2", body=body).body)
+    listed = json.loads(postern(gateway, "sessions", "list", "--json").stdout)["sessions"]
+    users = {session["session_id"]: session["user_id"] for session in listed}
+    for one in (told, other):
+        assert users[one["session_id"]] == one["user"]["user_id"]
+    assert (
+        len(json.loads(postern(gateway, "sessions", "list", "--limit", "1", "--json").stdout)["sessions"])
+        == 1
+    )
+    shown = json.loads(postern(gateway, "sessions", "show", told["session_id"], "--json").stdout)
+    assert shown["session"]["user_id"] == told["user"]["user_id"] and shown["session"]["ended_at"] is None
+    made = [(each["generation"], each["address"], each["agent"]) for each in shown["rotations"]]
+    assert made == [(3, "127.0.0.1", "phone/2"), (2, "127.0.0.1", "phone/2")]
+    postern(gateway, "sessions", "revoke", told["session_id"])
+    said = postern(gateway, "sessions", "show", told["session_id"]).stdout
+    assert "ended why     revoked" in said and "phone/2" in said
+    nobody = postern(gateway, "sessions", "show", "nonsense")
+    assert (nobody.returncode, nobody.stderr) == (1, "postern: There is no such session.\n")
+
+
 def test_a_locked_account_is_out_and_back_when_unlocked(gateway: Gateway) -> None:
     told = sign_in(gateway, "bob")
     assert call(gateway, told) == 200
