@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gateway.edge.answers import break_request, close, give_up, refuse_unread
-from gateway.edge.states import DRAINING, LINGERING, SENDING, SENT, TUNNEL, UPSTREAM_FULL, WAITING
+from gateway.edge.states import DRAINING, GATHERING, LINGERING, SENDING, SENT, TUNNEL, UPSTREAM_FULL, WAITING
 from gateway.model import faults
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def expire(down: "Downstream") -> None:
         give_up(down)
     elif phase == TUNNEL and down.tunnel is not None:
         down.tunnel.close()
+    elif phase == GATHERING:
+        break_request(down, faults.REQUEST_TIMEOUT)
     elif phase in (SENDING, SENT):
         client_is_slow = not down.writable or (phase == SENDING and not down.paused & UPSTREAM_FULL)
         if not client_is_slow and down.upstream is not None:

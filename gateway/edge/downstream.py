@@ -9,12 +9,13 @@ import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, cast
 
-from gateway.edge import answers, arrival, chain, forward, replies, sending
+from gateway.edge import answers, arrival, chain, forward, gathering, replies, sending
 from gateway.edge.answers import MOST_DRAINED, conclude, refuse, refuse_unread
 from gateway.edge.body import RequestBody
 from gateway.edge.clock import NEVER, touch
 from gateway.edge.states import (
     DRAINING,
+    GATHERING,
     GONE,
     HOLDING,
     JUDGING,
@@ -94,7 +95,7 @@ class Downstream(asyncio.Protocol):
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.abandon()
-        if phase in (JUDGING, SENDING, SENT):
+        if phase in (JUDGING, GATHERING, SENDING, SENT):
             exchange = self.exchange
             exchange.failed = faults.CLIENT_CLOSED
             exchange.rare = True
@@ -147,6 +148,8 @@ class Downstream(asyncio.Protocol):
         elif phase == SENDING:
             touch(self)
             sending.more(self, data)
+        elif phase == GATHERING:
+            gathering.more(self, data)
         elif phase == TUNNEL:
             touch(self)
             assert self.tunnel is not None
@@ -290,6 +293,12 @@ class Downstream(asyncio.Protocol):
             return
         if exchange.flags & EXPECT and length != 0 and exchange.version and not self.buffer:
             self.transport.write(replies.CONTINUE)
+        if route.identity and length != 0:
+            gathering.begin(self)
+        else:
+            self.send(exchange)
+
+    def send(self, exchange: Exchange) -> None:
         forward.prepare(exchange)
         if not forward.forward(self, exchange):
             self.dial(exchange)

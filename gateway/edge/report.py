@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gateway.edge.counters import Counters
-from gateway.edge.states import DRAINING, JUDGING, SENDING, SENT, TUNNEL
+from gateway.edge.states import DRAINING, GATHERING, JUDGING, SENDING, SENT, TUNNEL
 from gateway.model.metrics import Sample
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.edge.identities import Identities
     from gateway.edge.live import Live
 
-_BUSY = frozenset({JUDGING, SENDING, SENT, TUNNEL, DRAINING})
+_BUSY = frozenset({JUDGING, GATHERING, SENDING, SENT, TUNNEL, DRAINING})
 
 
 def samples(

@@ -2,12 +2,13 @@
 
 WAITING = 0  # for a head, or in the middle of one
 JUDGING = 1  # the head is read; policies or a dial are waited for
-SENDING = 2  # the body goes up as it comes
-SENT = 3  # all of the request is read; the reply is awaited or streams
-TUNNEL = 4  # after a 101
-DRAINING = 5  # the reply is over before the request's body: the rest is thrown away
-LINGERING = 6  # the last reply is written; input is thrown away until the client closes
-GONE = 7
+GATHERING = 2  # a small body is awaited whole, before a connection is taken for it
+SENDING = 3  # the body goes up as it comes
+SENT = 4  # all of the request is read; the reply is awaited or streams
+TUNNEL = 5  # after a 101
+DRAINING = 6  # the reply is over before the request's body: the rest is thrown away
+LINGERING = 7  # the last reply is written; input is thrown away until the client closes
+GONE = 8
 
 # bits of Downstream.paused
 HOLDING = 1  # as much is held as may be
