@@ -86,12 +86,17 @@ class IdentityService:
 
     async def reload(self, settings: Service) -> str:
         """The reason why it can't be done; empty when it was done."""
+        before = self.context.settings
         try:
             assembly.reconfigure(self.context, settings)
         except ValueError as error:
             return str(error)
-        await self._tend()  # other tokens may need another key
-        old, self._runner = self._runner, await self._serve()
+        try:
+            await self._tend()  # other tokens may need another key
+            old, self._runner = self._runner, await self._serve()
+        except Exception as error:  # all or nothing
+            assembly.reconfigure(self.context, before)
+            return f"the new settings can't be used: {type(error).__name__}"
         if old is not None:
             await old.cleanup()
         return ""
