@@ -20,11 +20,12 @@ def signing_up(house: IdentityWorld, **more: Any) -> tuple[int, str]:
     return answer.status, answer.code if answer.status >= 400 else ""
 
 
-@pytest.fixture(scope="module")
-def choosy() -> Iterator[IdentityWorld]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def choosy(request: pytest.FixtureRequest) -> Iterator[IdentityWorld]:
     """Invited people of one domain, at another prefix, with JWTs, and cookies that renew them."""
+    url = request.getfixturevalue("postgres_server").make_database() if request.param == "postgres" else ""
     with run_identity_gateway(
-        registration="invite", email_domains=["example.test"], prefix="/accounts/v1",
+        url=url, registration="invite", email_domains=["example.test"], prefix="/accounts/v1",
         tokens={"format": "jwt", "access_ttl": "2s"}, cookie={"renewal": True}, base_url="http://localhost:1",
         headers={"user_id": "X-Auth-Id", "roles": "X-Auth-Roles"},
         cors_origins=["https://app.example.test"],

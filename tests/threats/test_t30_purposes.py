@@ -88,11 +88,12 @@ PLACES: dict[str, tuple[Place, str]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["opaque", "jwt"])
+@pytest.fixture(scope="module", params=[("opaque", "sqlite"), ("jwt", "postgres")], ids="-".join)
 def inviting(request: pytest.FixtureRequest) -> Iterator[tuple[IdentityWorld, Person]]:
-    """Only who is invited may register; tokens of either format."""
-    tokens = {"format": request.param}
-    with run_identity_gateway(registration="invite", tokens=tokens, workers=1) as house:
+    """Only who is invited may register; tokens of either format, over either database."""
+    form, store = request.param
+    url = request.getfixturevalue("postgres_server").make_database() if store == "postgres" else ""
+    with run_identity_gateway(url=url, registration="invite", tokens={"format": form}) as house:
         yield house, make_admin(house)
 
 
