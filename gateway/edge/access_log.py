@@ -263,7 +263,7 @@ class LineWriter:
             exchange.server, exchange.client,
             b"null" if agent is None else self._agents.get(agent) or self._agent(agent),
             exchange.request_id, exchange.trace_id, exchange.bytes_in, exchange.bytes_out,
-            b"" if who is None else who.log,
+            exchange.told if who is None else who.log,
             self._rare(exchange, route) if exchange.rare or route.log_query else b"",
         )  # fmt: skip
         return made if len(made) <= LONGEST_LINE else self._shorter(exchange, route, now)
@@ -276,7 +276,7 @@ class LineWriter:
         short.method, short.path, short.status = exchange.method, exchange.path[:500], exchange.status
         short.failed, short.rare, short.server = exchange.failed, exchange.failed is not None, exchange.server
         short.sent, short.replied = exchange.sent, exchange.replied
-        short.who = exchange.who
+        short.who, short.told = exchange.who, exchange.told
         short.bytes_in, short.bytes_out = exchange.bytes_in, exchange.bytes_out
         return self.line(short, route, now)
 

@@ -61,9 +61,7 @@ class News(msgspec.Struct, frozen=True):
 
 
 class Identities:
-    """One per worker; its settings follow the configuration. It also stands before the built-in routes."""
-
-    name = "identity"
+    """One per worker; its settings follow the configuration."""
 
     def __init__(self, link: Link, settings: "Settings") -> None:
         self.link = link
@@ -91,10 +89,6 @@ class Identities:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def on_request(self, exchange: Exchange) -> Refuse | None:
-        """The built-in routes: while the service is away, say so at once."""
-        return None if self.link.up else UNAVAILABLE
 
     # Asked by policies
 

@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.config import snapshot as config
 from gateway.edge.access_log import AccessLog
+from gateway.edge.built_in import BuiltIn
 from gateway.edge.counters import RouteCounters
 from gateway.edge.heads import RequestReader
 from gateway.edge.memory import Memory
@@ -162,7 +163,7 @@ class Live:
 def _policies(worker: "Worker", record: config.Route, snapshot: config.Snapshot) -> list[Any]:
     """The route's policies in the fixed order, whatever their order in the file."""
     if record.identity:
-        return [worker.identities]  # it refuses at once while the service is away
+        return [BuiltIn(worker.identities.link)]
     identity = snapshot.identity
     names = tuple(name.encode() for name in identity.cookie_names)
     ports = Ports(

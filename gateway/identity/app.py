@@ -24,6 +24,7 @@ JWKS_PATH = "/.well-known/jwks.json"
 RETRY_AFTER = "1"  # seconds, when the database is away
 
 _AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_CALLER, _CODE = "caller", "code"  # of a request, for the log
 
 
 def make_app(
@@ -85,9 +86,13 @@ def _handler(context: Context, endpoint: Endpoint) -> _AiohttpHandler:
         call = reading.call_of(context, request)
         data = await reading.received(endpoint, request)  # first: who sends slowly may be revoked meanwhile
         if endpoint.who != "anyone":
-            call = msgspec.structs.replace(call, caller=await who(call, endpoint.who))
+            caller = await who(call, endpoint.who)
+            call = msgspec.structs.replace(call, caller=caller)
+            request[_CALLER] = f"{caller.user.user_id} {caller.session.session_id}"
         call = reading.with_body(call, endpoint, request, data)
         reply = await endpoint.handler(call)
+        if isinstance(reply.body, dict) and "session_id" in reply.body and "user" in reply.body:  # signed in
+            request[_CALLER] = f"{reply.body['user']['user_id']} {reply.body['session_id']}"
         if isinstance(reply.body, dict) and "propagated" in reply.body:
             context.counters.count("revocations_total", "no" if "pending" in reply.body else "yes")
         return _response(reply)
@@ -151,6 +156,7 @@ def _problem(
         del said["detail"]  # as the edge leaves it out, too
     if errors:
         said["errors"] = errors
+    request[_CODE] = fault.code
     response = _response(Reply(fault.status, said, tuple(headers)))
     response.content_type = "application/problem+json"
     return response
@@ -160,5 +166,7 @@ async def _finish(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Server"] = "postern"
+    if _CALLER in request or _CODE in request:  # for the edge's log, which takes it away
+        response.headers["X-Postern-Told"] = f"{request.get(_CALLER, '- -')} {request.get(_CODE, '-')}"
     if "Origin" in request.headers:
         response.headers.add("Vary", "Origin")
