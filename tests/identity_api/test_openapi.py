@@ -29,7 +29,7 @@ CHECKS = [
 # What the edge refuses before the identity service sees it, on any path whatever: not the document's affair.
 OF_THE_EDGE = {"ambiguous_path", "bad_request", "target_too_long", "headers_too_large", "no_route"}
 MODES = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
-SOME, MANY = 2, 200
+SOME, MANY = 2, 40
 
 
 @dataclass
