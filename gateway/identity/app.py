@@ -24,7 +24,8 @@ JWKS_PATH = "/.well-known/jwks.json"
 RETRY_AFTER = "1"  # seconds, when the database is away
 
 _AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_CALLER, _CODE = "caller", "code"  # of a request, for the log
+# of a request, for the log
+_CALLER, _CODE = web.RequestKey("caller", str), web.RequestKey("code", str)
 
 
 def make_app(
