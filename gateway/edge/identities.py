@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.edge.guessers import Guessers
+from gateway.edge.mismatches import tell_mismatch
+from gateway.edge.renewals import Renewals
 from gateway.link.client import Link, LinkDown
 from gateway.link.client import now as boottime
 from gateway.model import credentials, faults
@@ -36,7 +38,6 @@ REFUSED_FOR = 5.0  # seconds that a refused credential is remembered
 MOST_REFUSED = 20_000
 NEWS_KEPT = 60.0  # seconds that revocations are kept, to discard older answers
 ASK_AGAIN = 3  # times that an answer older than the news is asked for anew
-RENEW_WITHIN = 2.0
 RENEW_AGAIN = 5.0
 
 _RETRY = ((b"Retry-After", b"1"),)
@@ -74,7 +75,7 @@ class Identities:
         # by kind too: what is no bearer may be a good cookie
         self._refused: dict[tuple[str, bytes], tuple[float, BadCredential]] = {}
         self._asking: dict[tuple[str, bytes], asyncio.Task[Resolution]] = {}
-        self._renewing: dict[bytes, asyncio.Task[dict[str, Any] | None]] = {}
+        self._renewals = Renewals(link)
         self._news: deque[tuple[float, News]] = deque()
         self._guessers = Guessers()
         self._settings = settings
@@ -191,7 +192,7 @@ class Identities:
         due = expires if renew_in is None else min(expires, asked + float(renew_in))
         entry = Identified(
             identity, kind, self._block(identity), log_fields(identity), expires, due,
-            answer.get("as_of", -1), self.link.epoch,
+            answer.get("as_of", -1), self.link.epoch, asked - identity.proved,
         )  # fmt: skip
         if self._most == 0:
             return entry
@@ -312,7 +313,7 @@ class Identities:
 
     async def _rotate(self, entry: Identified, cookie: bytes, exchange: Exchange) -> Resolution:
         """The cookie's time has come: the reply brings its successor; if that fails, the next one's will."""
-        answer = await self._renewed(cookie, exchange, bearer=False)
+        answer = await self._renewals.renewed(cookie, exchange, bearer=False)
         if answer is not None:
             exchange.answer_with(b"Set-Cookie: " + answer["set_cookie"].encode("ascii"))
         # whoever still sends this one gets the same successor again, but not with each reply
@@ -321,7 +322,7 @@ class Identities:
 
     async def renew(self, cookie: bytes, exchange: Exchange) -> bool:
         """A fresh access token for the session of this cookie, on the reply."""
-        answer = await self._renewed(cookie, exchange, bearer=True)
+        answer = await self._renewals.renewed(cookie, exchange, bearer=True)
         token = answer.get("access_token") if answer is not None else None
         if answer is None or not token:
             return False
@@ -331,25 +332,9 @@ class Identities:
         )
         return True
 
-    async def _renewed(self, cookie: bytes, exchange: Exchange, *, bearer: bool) -> dict[str, Any] | None:
-        """One renewal for all who ask at the same time."""
-        key = sha256(cookie).digest() + (b"+" if bearer else b"")
-        task = self._renewing.get(key)
-        if task is None:
-            agent = (exchange.noted.get(b"user-agent") or b"").decode("utf-8", "replace")
-            message = {"t": "renew", "credential": cookie.decode("latin-1"), "bearer": bearer,
-                       "address": exchange.client.decode("ascii", "replace"), "agent": agent}  # fmt: skip
-            task = asyncio.ensure_future(self._ask_to_renew(message))
-            self._renewing[key] = task
-            task.add_done_callback(lambda done: self._renewing.pop(key, None))
-        return await asyncio.shield(task)
-
-    async def _ask_to_renew(self, message: dict[str, Any]) -> dict[str, Any] | None:
-        try:
-            answer = await self.link.ask(message, RENEW_WITHIN)
-        except (LinkDown, TimeoutError):
-            return None
-        return answer if answer.get("outcome") == "renewed" else None
+    async def mismatched(self, what: tuple[str, ...], act: str, exchange: Exchange) -> bool:
+        """Tell the service of a credential that came from elsewhere; see Ports."""
+        return await tell_mismatch(self.link, what, act, exchange)
 
     # Streams: who is behind one that is open
 
@@ -357,15 +342,16 @@ class Identities:
         """The session's identity as it is now; its credential's own end does not count any more."""
         message = {"t": "resolve", "kind": kind, "credential": credential.decode("latin-1"),
                    "address": client, "agent": "", "stream": True}  # fmt: skip
+        began = boottime()
         answer = await self._answer(message)
         outcome = answer.get("outcome") if answer is not None else None
         if outcome == "identified":
             assert answer is not None
             identity = msgspec.convert(answer["identity"], Identity)
-            expires = boottime() + float(answer.get("expires_in") or 0.0)
+            expires = began + float(answer.get("expires_in") or 0.0)
             return Identified(
                 identity, kind, self._block(identity), log_fields(identity), expires,
-                known=answer.get("as_of", -1), epoch=self.link.epoch,
+                known=answer.get("as_of", -1), epoch=self.link.epoch, proved_at=began - identity.proved,
             )  # fmt: skip
         return _BAD if outcome == "bad" else UNAVAILABLE
 

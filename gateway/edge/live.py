@@ -18,7 +18,7 @@ from gateway.model.addresses import TrustedProxies
 from gateway.model.headers import ReplyNames, RequestNames, cleared
 from gateway.model.policy import Effects, Ports, merge
 from gateway.model.verdict import Answer, Refuse, Reply
-from policies import POLICIES
+from policies import STEPS
 
 if TYPE_CHECKING:
     from gateway.edge.worker import Worker
@@ -169,6 +169,7 @@ def _policies(worker: "Worker", record: config.Route, snapshot: config.Snapshot)
     ports = Ports(
         identities=worker.identities,
         route=record.name,
+        counted_as=snapshot.service,
         tls=snapshot.tls is not None,
         sign_in="/auth/sign-in" if "pages" in identity.serve else "",
         cookies=names,
@@ -176,10 +177,10 @@ def _policies(worker: "Worker", record: config.Route, snapshot: config.Snapshot)
         renewal=identity.renewal,
     )
     made: list[Any] = []
-    for policy in POLICIES:
-        settings = record.policies.get(policy.name)
+    for step in STEPS:
+        settings = record.policies.get(step.policy.name)
         if settings is not None:
-            made.append(policy(msgspec.convert(settings, policy.Settings, strict=False), ports))
+            made += step.build(settings, ports)
     return made
 
 

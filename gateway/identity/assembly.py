@@ -18,6 +18,7 @@ from gateway.identity.resolving import resolve
 from gateway.identity.sessions import touch
 from gateway.identity.tokens import Tokens
 from gateway.link import frames
+from gateway.link.questions import Assert, Lease, Mismatch
 from gateway.store import revocations
 from gateway.store import sessions as session_rows
 from gateway.store.database import Store
@@ -70,6 +71,15 @@ class LinkService:
 
     async def touch(self, sessions: list[tuple[str, float]]) -> None:
         await touch(self._context, sessions)
+
+    async def lease(self, question: Lease) -> frames.Message:
+        return {"outcome": "unavailable"}
+
+    async def assertion(self, question: Assert) -> frames.Message:
+        return {"outcome": "unavailable"}
+
+    async def mismatch(self, question: Mismatch) -> frames.Message:
+        return {"outcome": "unavailable"}
 
 
 async def assemble(

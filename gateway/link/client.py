@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from gateway.link import frames
+from gateway.link.questions import ANSWERS
 
 VERSIONS = (1,)
 LEASE = 3.0  # seconds from the sending of a heartbeat that was answered
@@ -32,6 +33,7 @@ MAX_QUESTION = 64 * 1024  # bytes of a frame from an edge
 MAX_ANSWER = 1024 * 1024
 TOUCHES = 1000  # sessions in one frame
 MAX_UNSENT = 1024 * 1024
+_ANSWERS = frozenset(ANSWERS.values())
 
 # CLOCK_BOOTTIME counts while the machine sleeps; macOS has none, there the monotonic clock does
 now: Callable[[], float] = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
@@ -204,7 +206,7 @@ class Link:
             self._answered(message["id"], message["n"])
         elif kind == "push":
             self._pushed(connection, message)
-        elif kind == "resolved" or kind == "renewed":
+        elif kind in _ANSWERS:
             self._give(message)
 
     def _welcomed(self, connection: "_Connection", message: frames.Message) -> None:

@@ -11,7 +11,7 @@ import re
 import socket
 import traceback
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -19,6 +19,7 @@ import msgspec
 from gateway.link import frames
 from gateway.link.client import MAX_QUESTION
 from gateway.link.peer import peer_of
+from gateway.link.questions import ANSWERS, ASKED, Assert, Lease, Mismatch, Question, Renew, Resolve
 from gateway.model.credentials import redacted
 
 VERSIONS = (1,)
@@ -42,23 +43,6 @@ class Hello(msgspec.Struct, frozen=True):
     serve_stale: float = 0.0  # the longest of its routes; -1: until_expiry
 
 
-class Resolve(msgspec.Struct, frozen=True):
-    id: int
-    kind: str
-    credential: str
-    address: str = ""
-    agent: str = ""
-    stream: bool = False
-
-
-class Renew(msgspec.Struct, frozen=True):
-    id: int
-    credential: str
-    bearer: bool = False
-    address: str = ""
-    agent: str = ""
-
-
 class Touch(msgspec.Struct, frozen=True):
     sessions: list[tuple[str, float]]  # id, seconds ago
 
@@ -78,6 +62,9 @@ class Service(Protocol):
     ) -> frames.Message: ...
     async def renew(self, credential: str, bearer: bool, address: str, agent: str) -> frames.Message: ...
     async def touch(self, sessions: list[tuple[str, float]]) -> None: ...
+    async def lease(self, question: Lease) -> frames.Message: ...
+    async def assertion(self, question: Assert) -> frames.Message: ...
+    async def mismatch(self, question: Mismatch) -> frames.Message: ...
 
 
 class Membership(Protocol):
@@ -150,7 +137,7 @@ class _Connection(asyncio.Protocol):
         self._process = 0
         self._hello_timer: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Task[None]] = set()
-        self._waiting: deque[Resolve | Renew] = deque()
+        self._waiting: deque[Question] = deque()
         self._touching: asyncio.Task[None] | None = None
         self._touches: dict[str, float] = {}
         self._sessions: OrderedDict[str, None] = OrderedDict()
@@ -230,10 +217,8 @@ class _Connection(asyncio.Protocol):
             self._pong(msgspec.convert(message, Numbered).id)
         elif kind == "ack":
             self._edge.acknowledge(msgspec.convert(message, Numbered).n)
-        elif kind == "resolve":
-            self._asked(msgspec.convert(message, Resolve))
-        elif kind == "renew":
-            self._asked(msgspec.convert(message, Renew))
+        elif kind in ASKED:
+            self._asked(msgspec.convert(message, ASKED[kind]))
         elif kind == "touch":
             self._touch(msgspec.convert(message, Touch))
         elif kind == "bye":
@@ -262,7 +247,7 @@ class _Connection(asyncio.Protocol):
 
     # Questions
 
-    def _asked(self, question: Resolve | Renew) -> None:
+    def _asked(self, question: Question) -> None:
         if len(self._running) < AT_ONCE:
             self._begin(question)
         elif len(self._waiting) < WAITING:
@@ -270,7 +255,7 @@ class _Connection(asyncio.Protocol):
         else:
             self._say(question, self._server.propagation.n, _UNAVAILABLE)
 
-    def _begin(self, question: Resolve | Renew) -> None:
+    def _begin(self, question: Question) -> None:
         task = asyncio.get_running_loop().create_task(self._answer(question))
         self._running.add(task)
         task.add_done_callback(self._answered)
@@ -280,19 +265,12 @@ class _Connection(asyncio.Protocol):
         if self._waiting:
             self._begin(self._waiting.popleft())
 
-    async def _answer(self, question: Resolve | Renew) -> None:
+    async def _answer(self, question: Question) -> None:
         as_of = self._server.propagation.n  # before anything is read
         service = self._server.service
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                if isinstance(question, Resolve):
-                    said = await service.resolve(
-                        question.kind, question.credential, question.address, question.agent, question.stream
-                    )
-                else:
-                    said = await service.renew(
-                        question.credential, question.bearer, question.address, question.agent
-                    )
+                said = await _answered_by(service, question)
         except TimeoutError:
             said = _UNAVAILABLE
         except Exception as error:
@@ -300,12 +278,10 @@ class _Connection(asyncio.Protocol):
             said = _UNAVAILABLE
         self._say(question, as_of, said)
 
-    def _say(self, question: Resolve | Renew, as_of: int, said: frames.Message) -> None:
-        kind = "renewed"
+    def _say(self, question: Question, as_of: int, said: frames.Message) -> None:
         if isinstance(question, Resolve):
-            kind = "resolved"
             self._remember(said.get("identity"))
-        self._send({**said, "t": kind, "id": question.id, "as_of": as_of})
+        self._send({**said, "t": ANSWERS[type(question)], "id": question.id, "as_of": as_of})
 
     def _crashed(self, error: Exception) -> None:
         """T25: an exception's text may hold what was asked."""
@@ -341,3 +317,17 @@ class _Connection(asyncio.Protocol):
             self._crashed(error)
         finally:
             self._touching = None
+
+
+def _answered_by(service: Service, question: Question) -> Awaitable[frames.Message]:
+    if isinstance(question, Resolve):
+        return service.resolve(
+            question.kind, question.credential, question.address, question.agent, question.stream
+        )
+    if isinstance(question, Renew):
+        return service.renew(question.credential, question.bearer, question.address, question.agent)
+    if isinstance(question, Lease):
+        return service.lease(question)
+    if isinstance(question, Assert):
+        return service.assertion(question)
+    return service.mismatch(question)

@@ -42,6 +42,9 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
     confirmed: bool = False  # the account's address
     address: str = ""  # of the session's sign-in
     agent: str = ""  # likewise
+    other_address: str = ""  # of the other family (v4, v6), from where the same person proved themselves too
+    issuer: str = ""  # the name, in routes.yaml, of the issuer of an external one
+    api_key: str = ""  # the id of the API key that was presented
 
 
 def header_block(
@@ -69,7 +72,10 @@ def _said(identity: Identity, claim: str) -> str:
 class Identified:
     """A credential that was resolved: what the cache keeps, and what a request carries while it is served."""
 
-    __slots__ = ("block", "due", "epoch", "expires", "identity", "kind", "known", "log", "used")
+    __slots__ = (
+        "address", "agent", "assertions", "block", "due", "epoch", "expires", "identity", "kind", "known",
+        "log", "passed", "proved_at", "used",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -81,6 +87,7 @@ class Identified:
         due: float = float("inf"),  # when it expires, or its cookie is to be renewed
         known: int = 0,  # the number of the last revocation that is known not to concern it
         epoch: int = 0,  # of the link: numbers are of one connection
+        proved_at: float = 0.0,  # CLOCK_BOOTTIME of the last proof (sign-in, reauth), or somewhat before it
     ) -> None:
         self.identity = identity
         self.kind = kind
@@ -91,6 +98,12 @@ class Identified:
         self.known = known
         self.epoch = epoch
         self.used = True  # since the cache last looked for what nobody uses
+        self.proved_at = proved_at
+        # as a request has them, so that `bind` need only compare
+        self.address = identity.address.encode("ascii", "replace")
+        self.agent = identity.agent.encode("utf-8", "replace")
+        self.passed: object = None  # the `require` that let it pass last; what it is never changes
+        self.assertions: dict[str, tuple[bytes, float]] | None = None  # audience -> line, CLOCK_BOOTTIME
 
 
 class BadCredential:

@@ -1,12 +1,13 @@
 """The protocol of a policy, built in or your own, and the fixed effects that the chain applies for it."""
 
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from gateway.model.exchange import Exchange
 from gateway.model.identity import BadCredential, Identified
+from gateway.model.rates import Limit, Rule
 from gateway.model.verdict import Refuse, Reply, Verdict
 
 
@@ -53,18 +54,67 @@ class Identities(Protocol):
     async def renew(self, cookie: bytes, exchange: Exchange) -> bool:
         """Put a fresh access token of the cookie's session on the reply; False when that can't be done."""
 
+    async def mismatched(self, what: tuple[str, ...], act: str, exchange: Exchange) -> bool:
+        """Tell that the exchange's credential came from another place or program than its session's; with
+        act `strict` its session has ended when this returns. False when that can't be known."""
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """What a rate limit said of one request."""
+
+    allowed: bool
+    remaining: int  # units, as far as is known here
+    reset: float  # seconds until there are more
+    limit: Limit  # of the rule's limits the one that is nearest to its end
+    known: bool = True  # False: the count was out of reach, and `on_store_failure` spoke
+
+
+class Leases(Protocol):
+    """Units of shared counts: taken in small batches, spent here."""
+
+    def spend(self, rule: Rule, key: bytes) -> Spent | Awaitable[Spent]:
+        """One unit of this rule's count for this key."""
+
+
+class Assertions(Protocol):
+    """Signed statements of who asks, made by the identity service, kept until shortly before their end."""
+
+    def line(
+        self, audience: str, ttl: float, exchange: Exchange
+    ) -> bytes | Refuse | Awaitable[bytes | Refuse]:
+        """The X-User-Assertion line, with its CRLF, for whom the exchange's credential stands for."""
+
 
 class Ports(msgspec.Struct, frozen=True):
     """What a policy may know and use of the gateway around it, besides its own settings."""
 
     identities: Identities
+    leases: Leases | None = None  # where nothing is leased (built-in routes): None
+    assertions: Assertions | None = None
     route: str = ""  # the route's name
     service: str = "postern"  # the realm of challenges; not the service's name, which may be a host's
+    counted_as: str = "postern"  # the service's name: what the names of rate limits begin with
     tls: bool = False  # the listener itself speaks TLS
     sign_in: str = "/auth/sign-in"  # the sign-in page; empty where none is served
     cookies: tuple[bytes, ...] = (b"__Host-postern", b"__Secure-postern", b"postern")  # names of our cookie
     clear_cookie: bytes = b""  # the Set-Cookie line that ends a dead one
     renewal: bool = False  # an expired bearer beside its session's good cookie is renewed
+
+
+class Step(NamedTuple):
+    """One place in the fixed order. A policy that acts in two places has a name for each: there its `parts`
+    are asked for what stands in this one, with the same arguments as its class."""
+
+    policy: type[Any]
+    part: str = ""
+
+    def build(self, settings: Any, ports: Ports) -> list[Any]:
+        """The objects that judge here."""
+        read = msgspec.convert(settings, self.policy.Settings, strict=False)
+        if self.part:
+            found: list[Any] = self.policy.parts(self.part, read, ports)
+            return found
+        return [self.policy(read, ports)]
 
 
 def merge(parts: Sequence[Effects]) -> Effects:

@@ -13,6 +13,7 @@ from gateway.config.snapshot import Identity as Settings
 from gateway.config.snapshot import Snapshot
 from gateway.edge.news import Newsroom
 from gateway.link.frames import Message
+from gateway.link.questions import Assert, Lease, Mismatch
 from gateway.link.server import Hello, LinkServer
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,15 @@ class Peer:
 
     async def touch(self, sessions: list[tuple[str, float]]) -> None:
         self.touched += [session for session, _ in sessions]
+
+    async def lease(self, question: Lease) -> Message:
+        return {"outcome": "unavailable"}
+
+    async def assertion(self, question: Assert) -> Message:
+        return {"outcome": "unavailable"}
+
+    async def mismatch(self, question: Mismatch) -> Message:
+        return {"outcome": "unavailable"}
 
     # gateway.link.server.News
 

@@ -15,6 +15,7 @@ from gateway.identity.edge_book import EdgeBook
 from gateway.identity.propagation import Propagation
 from gateway.link import frames
 from gateway.link.client import Link, Push, now
+from gateway.link.questions import Assert, Lease, Mismatch
 from gateway.link.server import LinkServer
 
 TOKEN_TTL = 900.0
@@ -100,6 +101,15 @@ class Answers:
 
     async def touch(self, sessions: list[tuple[str, float]]) -> None:
         self.touched += sessions
+
+    async def lease(self, question: Lease) -> frames.Message:
+        return {"outcome": "unavailable"}
+
+    async def assertion(self, question: Assert) -> frames.Message:
+        return {"outcome": "unavailable"}
+
+    async def mismatch(self, question: Mismatch) -> frames.Message:
+        return {"outcome": "unavailable"}
 
 
 class Edge:

@@ -27,6 +27,9 @@ class Nobody:
     async def renew(self, cookie: bytes, exchange: Exchange) -> bool:
         return False
 
+    async def mismatched(self, what: tuple[str, ...], act: str, exchange: Exchange) -> bool:
+        return False
+
 
 class Known:
     """Identities that knows some: (kind, credential) -> session; `expired` are bearers that only expired."""
@@ -51,6 +54,9 @@ class Known:
     async def renew(self, cookie: bytes, exchange: Exchange) -> bool:
         self.renewed.append(cookie)
         exchange.answer_with(b"X-Access-Token: fresh")
+        return True
+
+    async def mismatched(self, what: tuple[str, ...], act: str, exchange: Exchange) -> bool:
         return True
 
 
