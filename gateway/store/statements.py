@@ -1,5 +1,6 @@
 """The queries of sql/*.sql as one database takes them, each with a count of how long it took."""
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ _BUCKETS = IDENTITY_METRICS[_METRIC].buckets
 _FOLDER = Path(__file__).parent / "sql"
 _DRIVERS: dict[Kind, str] = {"sqlite": "sqlite3", "postgresql": "asyncpg"}
 _TELLS_TIME = "postern_now() AS now"
+# `-- {session} = session_id, …`, over several lines of comment: the columns of a struct, in its order
+_COLUMNS = re.compile(r"^-- \{(\w+)\} = (\w+(?:,\s+(?:-- +)?\w+)*)$", re.MULTILINE)
+_USE = re.compile(r"\{(:?)(\w+)(?: of (\w+))?\}")
 
 
 class Statement:
@@ -43,14 +47,29 @@ class Statement:
 
 def load(kind: Kind) -> dict[str, Statement]:
     """All queries, by name: one set of files for both databases."""
-    queries = aiosql.from_path(_FOLDER, _DRIVERS[kind])
-    orders = getattr(queries.driver_adapter, "var_sorted", {})
+    texts = [path.read_text("utf-8") for path in sorted(_FOLDER.glob("*.sql"))]
+    columns = {name: re.findall(r"\w+", told) for text in texts for name, told in _COLUMNS.findall(text)}
     found = {}
-    for name in queries.available_queries:
-        if not name.endswith("_cursor"):  # aiosql's second form of each
-            sql = getattr(queries, name).sql
-            found[name] = Statement(name, sql, tuple(orders.get(name, ())))
+    for text in texts:
+        queries = aiosql.from_str(with_columns(text, columns), _DRIVERS[kind])
+        orders = getattr(queries.driver_adapter, "var_sorted", {})
+        for name in queries.available_queries:
+            if not name.endswith("_cursor"):  # aiosql's second form of each
+                sql = getattr(queries, name).sql
+                found[name] = Statement(name, sql, tuple(orders.get(name, ())))
     return found
+
+
+def with_columns(text: str, columns: Mapping[str, list[str]]) -> str:
+    """Each list of columns in its places: {session} as it is, {session of s} as s.session_id, …, and
+    {:session} as :session_id, …"""
+
+    def listed(use: re.Match[str]) -> str:
+        colon, name, table = use.groups()
+        before = colon or (f"{table}." if table else "")
+        return ", ".join(f"{before}{column}" for column in columns[name])
+
+    return _USE.sub(listed, _COLUMNS.sub("", text))
 
 
 def samples(statements: Mapping[str, Statement]) -> Iterator[Sample]:

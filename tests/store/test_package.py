@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.store.statements import load
+from gateway.store.accounts import User
+from gateway.store.sessions import Session
+from gateway.store.statements import load, with_columns
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE = ROOT / "gateway/store"
@@ -31,6 +33,18 @@ def test_every_query_is_used_and_none_is_asked_that_is_not_there(kind: str) -> N
     text = "\n".join(path.read_text() for path in STORE.glob("*.py"))
     asked = set(re.findall(r'(?:db\.(?:rows|one|value|run|many)\(\s*|query = )"(\w+)"', text))
     assert asked == known
+
+
+@pytest.mark.parametrize(("query", "struct"), [("user_by_id", User), ("session_by_id", Session)])
+def test_the_columns_of_a_struct_stand_in_its_order(query: str, struct: type[User] | type[Session]) -> None:
+    sql = load("sqlite")[query].sql
+    told = sql.removeprefix("SELECT ").removeprefix("postern_now() AS now, ").partition(" FROM ")[0]
+    assert tuple(told.split(", ")) == struct.__struct_fields__
+
+
+def test_a_list_of_columns_is_written_once() -> None:
+    text = "-- {pair} = a,\n--     b\nSELECT {pair}, {pair of t} FROM t WHERE {:pair}"
+    assert with_columns(text, {"pair": ["a", "b"]}) == "\nSELECT a, b, t.a, t.b FROM t WHERE :a, :b"
 
 
 def test_no_name_of_a_database_driver_stands_above_the_store() -> None:

@@ -1,4 +1,7 @@
 -- Users. AccessPass's columns for one-time keys stay empty: ours are in a table of their own, hashed.
+-- {user} = user_id, email, email_key, password_changed_at, created_at, id, username, username_key, meta,
+--     password_hash, successful_login_attempts, confirmed, first_name, last_name, protected, locked_at,
+--     locked_why, last_login_at, last_login_address, email_proved_at
 
 -- name: user_insert(user_id, username, username_key, meta, email, email_key, password_hash, successful_login_attempts, confirmed, first_name, last_name, protected, locked_at, locked_why, last_login_at, last_login_address, password_changed_at, email_proved_at, created_at)^
 INSERT INTO users (
@@ -14,27 +17,16 @@ INSERT INTO users (
 ) RETURNING id
 
 -- name: user_by_id(user_id)^
-SELECT
-    user_id, email, email_key, password_changed_at, created_at, id, username, username_key, meta,
-    password_hash, successful_login_attempts, confirmed, first_name, last_name, protected, locked_at,
-    locked_why, last_login_at, last_login_address, email_proved_at
-FROM users WHERE user_id = :user_id
+SELECT {user} FROM users WHERE user_id = :user_id
 
 -- name: user_by_identifier(key)^
 -- A user name has no @, an address has one: no key is both.
-SELECT
-    user_id, email, email_key, password_changed_at, created_at, id, username, username_key, meta,
-    password_hash, successful_login_attempts, confirmed, first_name, last_name, protected, locked_at,
-    locked_why, last_login_at, last_login_address, email_proved_at
-FROM users WHERE email_key = :key OR username_key = :key
+SELECT {user} FROM users WHERE email_key = :key OR username_key = :key
 
 -- name: user_locked(user_id)^
 -- Takes the row's lock; the time is that after waiting for it.
 UPDATE users SET confirmed = confirmed WHERE user_id = :user_id
-RETURNING postern_now() AS now,
-    user_id, email, email_key, password_changed_at, created_at, id, username, username_key, meta,
-    password_hash, successful_login_attempts, confirmed, first_name, last_name, protected, locked_at,
-    locked_why, last_login_at, last_login_address, email_proved_at
+RETURNING postern_now() AS now, {user}
 
 -- name: user_save(user_id, username, username_key, meta, email, email_key, confirmed, first_name, last_name, protected, email_proved_at, now)!
 UPDATE users SET username = :username, username_key = :username_key, meta = :meta, email = :email,
@@ -68,11 +60,7 @@ DELETE FROM users WHERE user_id = :user_id
 DELETE FROM rotations WHERE session_id IN (SELECT session_id FROM sessions WHERE user_id = :user_id)
 
 -- name: users_page(after, pattern, most)
-SELECT
-    user_id, email, email_key, password_changed_at, created_at, id, username, username_key, meta,
-    password_hash, successful_login_attempts, confirmed, first_name, last_name, protected, locked_at,
-    locked_why, last_login_at, last_login_address, email_proved_at
-FROM users
+SELECT {user} FROM users
 WHERE id > :after AND (email_key LIKE :pattern ESCAPE '!' OR username_key LIKE :pattern ESCAPE '!')
 ORDER BY id LIMIT :most
 

@@ -1,47 +1,24 @@
 -- Sessions and their rotations. What begins with postern_now() AS now tells the unit of work the time.
+-- {session} = session_id, user_id, salt, key_id, generation, min_generation, rotated_at, access_until,
+--     cookie_generation, cookie_rotated_at, family, address, agent, proved_at, created_at, last_seen_at,
+--     idle_until, absolute_until, presented_at, cookie_presented_at, methods, level, ended_at, ended_why,
+--     cookie_mode
 
--- name: session_insert(session_id, user_id, salt, key_id, generation, min_generation, rotated_at, access_until, cookie_generation, cookie_rotated_at, family, address, agent, proved_at, created_at, last_seen_at, idle_until, absolute_until, presented_at, cookie_presented_at, methods, level, ended_at, ended_why, cookie_mode)!
-INSERT INTO sessions (
-    session_id, user_id, salt, key_id, generation, min_generation, rotated_at, access_until,
-    cookie_generation, cookie_rotated_at, family, address, agent, proved_at, created_at, last_seen_at,
-    idle_until, absolute_until, presented_at, cookie_presented_at, methods, level, ended_at, ended_why,
-    cookie_mode
-) VALUES (
-    :session_id, :user_id, :salt, :key_id, :generation, :min_generation, :rotated_at, :access_until,
-    :cookie_generation, :cookie_rotated_at, :family, :address, :agent, :proved_at, :created_at,
-    :last_seen_at, :idle_until, :absolute_until, :presented_at, :cookie_presented_at, :methods, :level,
-    :ended_at, :ended_why, :cookie_mode
-)
+-- name: session_insert({session})!
+INSERT INTO sessions ({session}) VALUES ({:session})
 
 -- name: session_by_id(session_id)^
-SELECT postern_now() AS now,
-    session_id, user_id, salt, key_id, generation, min_generation, rotated_at, access_until,
-    cookie_generation, cookie_rotated_at, family, address, agent, proved_at, created_at, last_seen_at,
-    idle_until, absolute_until, presented_at, cookie_presented_at, methods, level, ended_at, ended_why,
-    cookie_mode
-FROM sessions WHERE session_id = :session_id
+SELECT postern_now() AS now, {session} FROM sessions WHERE session_id = :session_id
 
 -- name: session_locked(session_id)^
 -- Takes the row's lock; the time is that after waiting for it.
 UPDATE sessions SET level = level WHERE session_id = :session_id
-RETURNING postern_now() AS now,
-    session_id, user_id, salt, key_id, generation, min_generation, rotated_at, access_until,
-    cookie_generation, cookie_rotated_at, family, address, agent, proved_at, created_at, last_seen_at,
-    idle_until, absolute_until, presented_at, cookie_presented_at, methods, level, ended_at, ended_why,
-    cookie_mode
+RETURNING postern_now() AS now, {session}
 
 -- name: session_with_user(session_id)
 -- One row for each role; one with NULL for a user without.
 SELECT postern_now() AS now,
-    s.session_id, s.user_id, s.salt, s.key_id, s.generation, s.min_generation, s.rotated_at,
-    s.access_until, s.cookie_generation, s.cookie_rotated_at, s.family, s.address, s.agent, s.proved_at,
-    s.created_at, s.last_seen_at, s.idle_until, s.absolute_until, s.presented_at, s.cookie_presented_at,
-    s.methods, s.level, s.ended_at, s.ended_why, s.cookie_mode,
-    u.user_id, u.email, u.email_key, u.password_changed_at, u.created_at, u.id, u.username,
-    u.username_key, u.meta, u.password_hash, u.successful_login_attempts, u.confirmed, u.first_name,
-    u.last_name, u.protected, u.locked_at, u.locked_why, u.last_login_at, u.last_login_address,
-    u.email_proved_at,
-    r.name, r.permissions
+    {session of s}, {user of u}, r.name, r.permissions
 FROM sessions s
 JOIN users u ON u.user_id = s.user_id
 LEFT JOIN user_roles g ON g.user_id = s.user_id
@@ -53,11 +30,7 @@ ORDER BY r.name
 UPDATE sessions SET generation = generation + 1, presented_at = NULL, rotated_at = :now, last_seen_at = :now,
     key_id = :key_id, access_until = :access_until, idle_until = :idle_until
 WHERE session_id = :session_id
-RETURNING
-    session_id, user_id, salt, key_id, generation, min_generation, rotated_at, access_until,
-    cookie_generation, cookie_rotated_at, family, address, agent, proved_at, created_at, last_seen_at,
-    idle_until, absolute_until, presented_at, cookie_presented_at, methods, level, ended_at, ended_why,
-    cookie_mode
+RETURNING {session}
 
 -- name: rotation_insert(session_id, slot, generation, at, address, agent)!
 INSERT INTO rotations (session_id, slot, generation, at, address, agent)
@@ -72,11 +45,7 @@ SELECT generation, at, address, agent FROM rotations WHERE session_id = :session
 UPDATE sessions SET cookie_generation = cookie_generation + 1, cookie_presented_at = NULL,
     cookie_rotated_at = :now, last_seen_at = :now, idle_until = :idle_until
 WHERE session_id = :session_id
-RETURNING
-    session_id, user_id, salt, key_id, generation, min_generation, rotated_at, access_until,
-    cookie_generation, cookie_rotated_at, family, address, agent, proved_at, created_at, last_seen_at,
-    idle_until, absolute_until, presented_at, cookie_presented_at, methods, level, ended_at, ended_why,
-    cookie_mode
+RETURNING {session}
 
 -- name: session_mark_presented(session_id, generation, now)!
 UPDATE sessions SET presented_at = :now
@@ -91,11 +60,7 @@ UPDATE sessions SET proved_at = :now WHERE session_id = :session_id
 
 -- name: sessions_outdate_access(user_id)
 UPDATE sessions SET min_generation = generation + 1 WHERE user_id = :user_id AND ended_at IS NULL
-RETURNING
-    session_id, user_id, salt, key_id, generation, min_generation, rotated_at, access_until,
-    cookie_generation, cookie_rotated_at, family, address, agent, proved_at, created_at, last_seen_at,
-    idle_until, absolute_until, presented_at, cookie_presented_at, methods, level, ended_at, ended_why,
-    cookie_mode
+RETURNING {session}
 
 -- name: session_end(session_id, why, now)!
 UPDATE sessions SET ended_at = :now, ended_why = :why WHERE session_id = :session_id AND ended_at IS NULL
@@ -103,30 +68,16 @@ UPDATE sessions SET ended_at = :now, ended_why = :why WHERE session_id = :sessio
 -- name: sessions_end_all_of(user_id, keep, why, now)
 UPDATE sessions SET ended_at = :now, ended_why = :why
 WHERE user_id = :user_id AND session_id <> :keep AND ended_at IS NULL
-RETURNING
-    session_id, user_id, salt, key_id, generation, min_generation, rotated_at, access_until,
-    cookie_generation, cookie_rotated_at, family, address, agent, proved_at, created_at, last_seen_at,
-    idle_until, absolute_until, presented_at, cookie_presented_at, methods, level, ended_at, ended_why,
-    cookie_mode
+RETURNING {session}
 
 -- name: sessions_live_of(user_id, now, most)
-SELECT
-    session_id, user_id, salt, key_id, generation, min_generation, rotated_at, access_until,
-    cookie_generation, cookie_rotated_at, family, address, agent, proved_at, created_at, last_seen_at,
-    idle_until, absolute_until, presented_at, cookie_presented_at, methods, level, ended_at, ended_why,
-    cookie_mode
-FROM sessions
+SELECT {session} FROM sessions
 WHERE user_id = :user_id AND ended_at IS NULL AND idle_until > :now
     AND (absolute_until = 0 OR absolute_until > :now)
 ORDER BY last_seen_at DESC, session_id LIMIT :most
 
 -- name: sessions_live_page(after, now, most)
-SELECT
-    session_id, user_id, salt, key_id, generation, min_generation, rotated_at, access_until,
-    cookie_generation, cookie_rotated_at, family, address, agent, proved_at, created_at, last_seen_at,
-    idle_until, absolute_until, presented_at, cookie_presented_at, methods, level, ended_at, ended_why,
-    cookie_mode
-FROM sessions
+SELECT {session} FROM sessions
 WHERE session_id > :after AND ended_at IS NULL AND idle_until > :now
     AND (absolute_until = 0 OR absolute_until > :now)
 ORDER BY session_id LIMIT :most
