@@ -261,7 +261,7 @@ async def rotate_keys(context: Context, given: dict[str, Any]) -> dict[str, Any]
 
 async def rewrap(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     """Sessions keep the secret that they were made with until they rotate or end."""
-    moved = await context.keys.rewrap(context.store)
+    moved = await context.keys.rewrap(context.store) + await context.outbox.rewrap()
     async with context.store.reading() as db:
         needed = await rows.key_ids(db) - {context.secrets.newest}
     return {"rewrapped": moved, "secret": context.secrets.newest, "still_needed": sorted(needed)}

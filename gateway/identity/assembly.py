@@ -11,6 +11,7 @@ from gateway.identity.counters import Counters
 from gateway.identity.edge_book import EdgeBook
 from gateway.identity.keys import Keys
 from gateway.identity.limits import Limits
+from gateway.identity.outbox import Outbox
 from gateway.identity.passwords import Passwords
 from gateway.identity.propagation import Propagation
 from gateway.identity.renewing import renew_for_link
@@ -19,6 +20,7 @@ from gateway.identity.sessions import touch
 from gateway.identity.tokens import Tokens
 from gateway.link import frames
 from gateway.link.questions import Assert, Lease, Mismatch
+from gateway.store import outbox as outbox_rows
 from gateway.store import revocations
 from gateway.store import sessions as session_rows
 from gateway.store.database import Store
@@ -91,6 +93,7 @@ async def assemble(
     try:
         async with store.reading() as db:
             secrets.require(await session_rows.key_ids(db))
+            secrets.require(await outbox_rows.key_ids(db))
         keys = Keys(settings, secrets)
         await keys.tend(store)
         counters = Counters()
@@ -112,6 +115,7 @@ async def assemble(
             propagation,
             limits,
             counters,
+            Outbox(store, secrets, counters),
         )
     except BaseException:
         await store.close()

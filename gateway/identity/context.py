@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from gateway.identity.counters import Counters
     from gateway.identity.keys import Keys
     from gateway.identity.limits import Limits
+    from gateway.identity.outbox import Outbox
     from gateway.identity.passwords import Passwords
     from gateway.identity.propagation import Propagation
     from gateway.identity.secrets import Secrets
@@ -19,7 +20,8 @@ class Context:
     """Made once by service.py; a reload replaces `settings` and what is made from them, never the object."""
 
     __slots__ = (
-        "counters", "keys", "limits", "passwords", "propagation", "secrets", "settings", "store", "tokens",
+        "counters", "keys", "limits", "outbox", "passwords", "propagation", "secrets", "settings", "store",
+        "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -33,6 +35,7 @@ class Context:
         propagation: "Propagation",
         limits: "Limits",
         counters: "Counters",
+        outbox: "Outbox",
     ) -> None:
         self.settings = settings
         self.store = store
@@ -43,3 +46,4 @@ class Context:
         self.propagation = propagation
         self.limits = limits
         self.counters = counters
+        self.outbox = outbox

@@ -28,6 +28,7 @@ from gateway.identity.table import endpoints
 from gateway.link import frames
 from gateway.link.server import LinkServer
 from gateway.model.metrics import Sample
+from gateway.store import outbox as outbox_rows
 from gateway.store import sessions as session_rows
 from gateway.store.faults import StoreFault
 
@@ -53,6 +54,7 @@ class IdentityService:
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._active = 0
+        self._pending: dict[str, int] = {}
 
     async def start(self) -> None:
         await self._server.start()
@@ -62,6 +64,7 @@ class IdentityService:
             loop.create_task(_every(TEND_EVERY, self._tend)),
             loop.create_task(_every(PURGE_EVERY, self._purge)),
             loop.create_task(_every(COUNT_EVERY, self._count)),
+            loop.create_task(self.context.outbox.run()),
             loop.create_task(control.serve(self.context, Path(self.context.settings.data) / CONTROL)),
         ]
 
@@ -110,12 +113,14 @@ class IdentityService:
     async def _count(self) -> None:
         async with self.context.store.reading() as db:
             self._active = await session_rows.count_live(db)
+            self._pending = await outbox_rows.count(db)
 
     def samples(self) -> list[Sample]:
         return [
             *self.context.counters.samples(),
             *self.context.store.samples(),
             Sample("sessions_active", (), self._active),
+            *(Sample("outbox_pending", (kind,), count) for kind, count in self._pending.items()),
         ]
 
     async def drain(self, patience: float) -> None:

@@ -60,6 +60,9 @@ IDENTITY_METRICS: dict[str, Metric] = {
     "revocation_propagation_seconds": Metric(
         "histogram", "From a revocation's commit to the last edge's acknowledgement.", (), SHORT
     ),
+    "mails_total": Metric("counter", "Mails: sent, failed (tried again), refused, expired.", ("result",)),
+    "webhooks_total": Metric("counter", "Webhooks, likewise.", ("result",)),
+    "outbox_pending": Metric("gauge", "Mails and webhooks that wait.", ("kind",)),
     "store_query_duration_seconds": Metric("histogram", "Queries of the store.", ("query",), SHORT),
 }
 
