@@ -33,8 +33,8 @@ class Route:
     __slots__ = (
         "counters", "fixed", "forward_credential", "headers", "hosts", "identity", "judge_names", "judges",
         "lasting", "log", "log_query", "log_sample", "log_start", "methods", "name", "on_responses",
-        "opt_ins", "pattern", "pool", "reads", "reply_add", "reply_names", "report", "request_add",
-        "request_drop", "rewrite", "serve_stale", "upgrades",
+        "opt_ins", "pattern", "policies", "pool", "reads", "reply_add", "reply_names", "report",
+        "request_add", "request_drop", "rewrite", "serve_stale", "upgrades",
     )  # fmt: skip
 
     def __init__(self, record: config.Route, policies: list[Any], counters: RouteCounters) -> None:
@@ -49,11 +49,8 @@ class Route:
         self.report = record.mode == "report"
         self.identity = record.identity  # goes to the identity service
         self.serve_stale = record.serve_stale
-        judging = [
-            policy
-            for policy in policies
-            if hasattr(policy, "on_request") and not getattr(policy, "idle", False)
-        ]
+        self.policies = tuple(policies)  # in their order, those without a say in a request too
+        judging = [policy for policy in policies if judges(policy)]
         self.judges = tuple(policy.on_request for policy in judging)
         self.judge_names = tuple(policy.name for policy in judging)
         self.lasting = tuple(policy.on_request for policy in judging if getattr(policy, "lasting", False))
@@ -158,6 +155,11 @@ class Live:
             if path == prefix or path.startswith(prefix + b"/"):
                 return opt_ins
         return 0
+
+
+def judges(policy: Any) -> bool:
+    """Whether it is asked about each request."""
+    return hasattr(policy, "on_request") and not getattr(policy, "idle", False)
 
 
 def _policies(worker: "Worker", record: config.Route, snapshot: config.Snapshot) -> list[Any]:
