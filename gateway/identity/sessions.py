@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.identity import lives
+from gateway.identity.audit import SESSION_REVOKED, audit
 from gateway.identity.context import Context
 from gateway.identity.cookies import set_cookie
 from gateway.identity.shapes import user_answer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.store.database import Database
 
 AGENT = 300  # characters that are kept of a user-agent
+MOST = 500  # sessions of one user that live at the same time
 NAMED = 100  # sessions that end together and are told to the edges one by one
 _SALT = 16
 _AT_ONCE = 5000  # milliseconds: answers given so soon after a rotation are the same to the byte
@@ -59,7 +61,8 @@ async def open_session(
     """A sign-in, in the caller's transaction. With `cookie` the session is carried by a cookie, and there are
     no tokens in the answer unless `bearer` asks for them.
 
-    Raises Refused when the account was locked, deleted or given another password since `user` was read.
+    Where the user has MOST already, those used longest ago end: settle `db.revocations` afterwards. Raises
+    Refused when the account was locked, deleted or given another password since `user` was read.
     """
     if cookie and asker.origin == "foreign":  # login CSRF; a program says nothing, a browser's page must
         raise Refused(faults.ORIGIN_REFUSED, COOKIE_ORIGIN)
@@ -69,6 +72,7 @@ async def open_session(
     session = _new(context, user.user_id, asker, db.now, tuple(methods), level, cookie)
     await rows.insert(db, session)
     context.counters.count("sessions_started_total")
+    await _make_room(context, db, session, asker)
     opened = with_tokens(context, session) if bearer or not cookie else OpenedSession(session)
     if cookie:
         opened = msgspec.structs.replace(opened, set_cookie=cookie_line(context, session, db.now))
@@ -151,11 +155,23 @@ def token_answer(
     }
 
 
+async def _make_room(context: Context, db: "Database", opened: Session, asker: Asker) -> None:
+    """A program that signs in for each call, and never out, must not gather sessions without end."""
+    user_id = opened.user_id
+    ended = await rows.end_beyond(db, user_id, opened.session_id, MOST - 1, "crowded")
+    if ended:
+        await _tell(db, user_id, ended)
+        _count_ended(context, ended, db.now, "crowded")
+        one = ended[0].session_id if len(ended) == 1 else ""
+        how_many = len(ended)
+        await audit(db, SESSION_REVOKED, user_id, session=one, asker=asker, why="crowded", sessions=how_many)
+
+
 async def end(context: Context, db: "Database", session: Session, why: str) -> None:
     """End one session, in the caller's transaction; settle `db.revocations` afterwards."""
     if await rows.end(db, session.session_id, why):
         await revocations.write(db, kind="revoked", session=session.session_id)
-        _count_ended(context, session, db.now, why)
+        _count_ended(context, [session], db.now, why)
 
 
 async def end_all(context: Context, db: "Database", user_id: str, why: str, keep: str = "") -> int:
@@ -167,19 +183,25 @@ async def end_all(context: Context, db: "Database", user_id: str, why: str, keep
     ended = await rows.end_all_of(db, user_id, why, keep)
     if not keep:  # also when none is live: what an edge may still hold of the user goes
         await revocations.write(db, kind="revoked", user=user_id)
-    elif 0 < len(ended) <= NAMED:
+    else:
+        await _tell(db, user_id, ended)
+    _count_ended(context, ended, db.now, why)
+    return len(ended)
+
+
+async def _tell(db: "Database", user_id: str, ended: Sequence[Session]) -> None:
+    """That these of the user's have ended, and others have not."""
+    if 0 < len(ended) <= NAMED:
         for session in ended:
             await revocations.write(db, kind="revoked", session=session.session_id)
     else:  # so many, or none any more: edges look at all of the user's again, and who does not is pending
         await revocations.write(db, kind="changed", user=user_id)
+
+
+def _count_ended(context: Context, ended: Sequence[Session], now: int, why: str) -> None:
     for session in ended:
-        _count_ended(context, session, db.now, why)
-    return len(ended)
-
-
-def _count_ended(context: Context, session: Session, now: int, why: str) -> None:
-    context.counters.count("sessions_ended_total", why)
-    context.counters.observe("session_duration_seconds", (now - session.created_at) / 1000)
+        context.counters.count("sessions_ended_total", why)
+        context.counters.observe("session_duration_seconds", (now - session.created_at) / 1000)
 
 
 async def still(db: "Database", caller: Caller) -> Session:

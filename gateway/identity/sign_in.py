@@ -84,6 +84,8 @@ async def _sign_in(
         rights = await roles.of(db, user.user_id)
         await audit(db, SESSION_CREATED, user.user_id, session=opened.session.session_id, asker=asker)
         now = db.now
+    if db.revocations:  # of sessions that it crowded out
+        await context.propagation.settle(db.revocations)
     await context.limits.lockout.succeeded(tried)
     return SignedIn(opened, user, rights.roles, rights.permissions, now)
 

@@ -162,6 +162,16 @@ async def end_all_of(db: Database, user_id: str, why: str, keep: str = "") -> li
     return [Session(*row) for row in rows]
 
 
+async def end_beyond(db: Database, user_id: str, keep: str, most: int, why: str) -> list[Session]:
+    """Of a user's live ones but `keep`, all but the `most` that were seen last; those that this ended. Take the
+    user's lock first, as for end_all_of."""
+    now = await db.time()
+    rows = await db.rows(
+        "sessions_end_beyond", user_id=user_id, keep=keep, most=most, why=why, now=now
+    )  # fmt: skip
+    return [Session(*row) for row in rows]
+
+
 async def live_of(db: Database, user_id: str, most: int = 500) -> list[Session]:
     """The user's, last seen first."""
     rows = await db.rows("sessions_live_of", user_id=user_id, now=await db.time(), most=most)

@@ -11,7 +11,7 @@ from gateway.identity import sessions
 from gateway.identity.rotation import refresh
 from gateway.identity.web import Asker, Refused
 from gateway.model.credentials import new_id
-from gateway.store import revocations
+from gateway.store import events, revocations
 from tests.identity.rig import ADDRESS, CURL, FIREFOX, SETTINGS, Rig, cookie_of, running
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -109,6 +109,75 @@ async def test_a_session_without_an_absolute_end_goes_on_as_long_as_it_is_used(d
             await rig.clock.move(SETTINGS.tokens.idle_ttl - 1)
             token = (await rig.refresh(token)).body["refresh_token"]
         assert (await rig.refresh(token)).status == 200
+
+
+# At most so many
+
+
+async def crowd(rig: Rig, opened: Any, how_many: int) -> list[str]:
+    """As if the user had signed in so many times more, a second apart; their ids, last used first."""
+    base = opened.session
+    made = [
+        msgspec.structs.replace(base, session_id=new_id(), last_seen_at=base.last_seen_at - 1000 * each)
+        for each in range(1, how_many + 1)
+    ]
+    async with rig.context.store.writing() as db:
+        for session in made:
+            await rig.rows.insert(db, session)
+    return [session.session_id for session in made]
+
+
+async def test_of_too_many_sessions_those_used_longest_ago_end(rig: Rig) -> None:
+    user = await rig.user()
+    first = await rig.open(user)
+    stranger = await rig.signed_in("bob")
+    others = await crowd(rig, first, sessions.MOST - 2)
+    await rig.open(user)
+    assert await news(rig) == []
+    last = await rig.open(user)
+    assert await news(rig) == [("revoked", others[-1], "")]
+    gone = await rig.session(others[-1])
+    assert (gone.ended_why, gone.ended_at) == ("crowded", rig.clock.now)
+    for each in (first, last, stranger):
+        assert await rig.good(each.access_token)
+    assert (await rig.session(others[-2])).ended_at is None
+    assert rig.count("sessions_ended_total", "crowded") == 1
+    async with rig.context.store.reading() as db:
+        (event,) = await events.page_of(db, user.user_id)
+    told = (event.event, event.session_id, event.address, msgspec.json.decode(event.data))
+    assert told == ("session.revoked", others[-1], ADDRESS, {"why": "crowded", "sessions": 1})
+
+
+async def test_a_session_that_is_over_takes_nobodys_place(rig: Rig) -> None:
+    user = await rig.user()
+    first = await rig.open(user)
+    others = await crowd(rig, first, sessions.MOST - 1)
+    async with rig.context.store.writing() as db:
+        await rig.rows.end(db, others[0], "test")
+    await rig.open(user)
+    assert await news(rig) == []
+
+
+async def test_what_an_older_version_let_gather_ends_as_one_piece_of_news(rig: Rig) -> None:
+    user = await rig.user()
+    first = await rig.open(user)
+    others = await crowd(rig, first, sessions.MOST + sessions.NAMED)
+    opened = await rig.open(user)
+    assert await news(rig) == [("changed", "", user.user_id)]
+    live = (await rig.api("GET", "/sessions", bearer=opened.access_token)).body["sessions"]
+    assert len(live) == sessions.MOST
+    alive = {each["session_id"] for each in live}
+    assert alive == {opened.session.session_id, first.session.session_id, *others[: sessions.MOST - 2]}
+
+
+async def test_two_sign_ins_at_once_leave_no_more_than_there_may_be(rig: Rig) -> None:
+    user = await rig.user()
+    first = await rig.open(user)
+    await crowd(rig, first, sessions.MOST - 2)
+    await asyncio.gather(*(rig.open(user) for _ in range(4)))
+    async with rig.context.store.reading() as db:
+        assert len(await rig.rows.live_of(db, user.user_id, sessions.MOST * 2)) == sessions.MOST
+    assert len(await news(rig)) == 3
 
 
 # Listing

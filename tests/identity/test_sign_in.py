@@ -1,6 +1,7 @@
 """Signing in: by every name; refusals that look and cost the same (T19); new hashes, limits, cookies."""
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator
 
@@ -8,9 +9,12 @@ import msgspec
 import pytest
 
 from gateway.config.service import Password
-from gateway.identity import accounts
+from gateway.identity import accounts, sessions
 from gateway.identity.limits import Limits
 from gateway.identity.passwords import Passwords
+from gateway.link import frames
+from gateway.link.server import Hello
+from gateway.model.credentials import new_id
 from gateway.store.limiters import Limiters
 from tests.identity.house import PASSWORD, SAME, WRONG, Work, house, login, register, told
 from tests.identity.rig import SETTINGS, Rig
@@ -54,6 +58,26 @@ async def test_T19_wrong_unknown_locked_and_waiting_look_and_cost_the_same(rig: 
     assert waiting and {each[0].code for each in found} == {"invalid_credentials"}
     assert all(told(each[0]) == told(found[0][0]) for each in found)
     assert {each[1:] for each in found} == {found[0][1:]} and found[0][1] == 1
+
+
+async def test_a_sign_in_answers_when_every_edge_knows_whom_it_crowded_out(rig: Rig) -> None:
+    opened = (await register(rig)).body
+    kept = await rig.session(opened["session_id"])
+    async with rig.context.store.writing() as db:
+        for _ in range(sessions.MOST - 1):
+            await rig.rows.insert(db, msgspec.structs.replace(kept, session_id=new_id(), last_seen_at=1))
+    told: list[frames.Message] = []
+
+    def push(message: frames.Message) -> None:
+        told.append(message)
+        asyncio.get_running_loop().call_soon(lambda: edge.acknowledge(message["n"]))
+
+    propagation = rig.context.propagation
+    edge = propagation.join(Hello([1], "worker-1", os.getpid()), os.getpid(), push, lambda: None)
+    assert (await login(rig)).status == 200
+    (message,) = told
+    assert message["kind"] == "revoked" and (await rig.session(message["session"])).ended_why == "crowded"
+    assert [each.lag for each in propagation.edges()] == [0.0]
 
 
 async def test_a_hash_of_old_parameters_is_made_anew_at_sign_in(rig: Rig) -> None:

@@ -207,6 +207,19 @@ async def test_all_of_a_users_sessions_end_but_one(store: Store, ann: str) -> No
         assert [each.session_id for each in await sessions.end_all_of(db, ann, "all")] == ["s2"]
 
 
+async def test_beyond_the_most_those_seen_longest_ago_end(store: Store, place: Place, ann: str) -> None:
+    place.set_clock(50_000)
+    async with store.writing() as db:
+        for name, seen in (("a", 4000), ("b", 2000), ("c", 3000), ("new", 1)):
+            await sessions.insert(db, msgspec.structs.replace(session(name), last_seen_at=seen))
+        await sessions.insert(db, msgspec.structs.replace(session("idle"), idle_until=49_999))
+        assert await sessions.end_beyond(db, ann, "new", 4, "crowded") == []
+        ended = await sessions.end_beyond(db, ann, "new", 2, "crowded")
+        assert sorted(each.session_id for each in ended) == ["b", "s1"]
+        assert {(each.ended_at, each.ended_why) for each in ended} == {(50_000, "crowded")}
+        assert [each.session_id for each in await sessions.live_of(db, ann)] == ["a", "c", "new"]
+
+
 async def test_the_live_ones_are_those_whose_time_is_not_over(store: Store, place: Place, ann: str) -> None:
     place.set_clock(50_000)
     async with store.writing() as db:

@@ -70,6 +70,17 @@ UPDATE sessions SET ended_at = :now, ended_why = :why
 WHERE user_id = :user_id AND session_id <> :keep AND ended_at IS NULL
 RETURNING {session}
 
+-- name: sessions_end_beyond(user_id, keep, most, why, now)
+-- The limit is none: SQLite knows no OFFSET without one.
+UPDATE sessions SET ended_at = :now, ended_why = :why
+WHERE ended_at IS NULL AND session_id IN (
+    SELECT session_id FROM sessions
+    WHERE user_id = :user_id AND session_id <> :keep AND ended_at IS NULL AND idle_until > :now
+        AND (absolute_until = 0 OR absolute_until > :now)
+    ORDER BY last_seen_at DESC, session_id LIMIT 1000000000 OFFSET :most
+)
+RETURNING {session}
+
 -- name: sessions_live_of(user_id, now, most)
 SELECT {session} FROM sessions
 WHERE user_id = :user_id AND ended_at IS NULL AND idle_until > :now
