@@ -163,8 +163,8 @@ async def end_all_of(db: Database, user_id: str, why: str, keep: str = "") -> li
 
 
 async def end_beyond(db: Database, user_id: str, keep: str, most: int, why: str) -> list[Session]:
-    """Of a user's live ones but `keep`, all but the `most` that were seen last; those that this ended. Take the
-    user's lock first, as for end_all_of."""
+    """Of a user's live ones but `keep`, all but the `most` that were seen last; those that this ended. Take
+    the user's lock first, as for end_all_of."""
     now = await db.time()
     rows = await db.rows(
         "sessions_end_beyond", user_id=user_id, keep=keep, most=most, why=why, now=now
