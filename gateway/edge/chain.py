@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable
 from typing import Any
 
+from gateway.edge import replies
 from gateway.model import faults
 from gateway.model.exchange import Exchange
 from gateway.model.verdict import Answer, Outcome, Refuse, Reply, Verdict
@@ -44,6 +45,8 @@ async def _wait(exchange: Exchange, verdict: Awaitable[Outcome], place: int) -> 
     """The slow path: from the policy that must wait for something to the end of the chain."""
     try:
         outcome = await verdict
+        if outcome is not None and not isinstance(outcome, Refuse | Answer):
+            raise TypeError(f"{type(outcome).__name__} is no verdict")
     except Exception:
         outcome = crashed(exchange, exchange.route.judges[place])
     if isinstance(outcome, Answer):
@@ -73,19 +76,24 @@ def _answered(exchange: Exchange, answer: Answer, place: int) -> Verdict:
 
 
 def crashed(exchange: Exchange, where: Any) -> Refuse:
+    whose = getattr(getattr(where, "__self__", None), "name", None) or getattr(where, "__qualname__", "?")
     log.exception(
-        "a policy failed", extra={"policy": getattr(where, "__qualname__", "?"), "route": exchange.route.name,
+        "a policy failed", extra={"policy": whose, "route": exchange.route.name,
                                   "request_id": exchange.request_id.decode("ascii")},
     )  # fmt: skip
     return _CRASHED
 
 
 def on_way_back(exchange: Exchange, reply: Reply) -> Reply:
-    """Show the reply to the policies that want to see it, in reverse order."""
+    """Show the reply to the policies that want to see it, in reverse order. Where one fails, the others see
+    what the client gets in the reply's place."""
     for on_response in exchange.route.on_responses:
         try:
             on_response(exchange, reply)
         except Exception:
-            crashed(exchange, on_response)
-            reply.status, reply.headers, reply.body = 500, [], b""
+            fault = crashed(exchange, on_response).fault
+            exchange.failed = fault
+            exchange.rare = True
+            made = replies.of_fault(exchange, fault, "")
+            reply.status, reply.headers, reply.body = made.status, made.headers, made.body
     return reply

@@ -6,6 +6,7 @@ import select
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
+from gateway.edge.answers import break_request
 from gateway.edge.chain import on_way_back
 from gateway.edge.clock import touch
 from gateway.edge.forward import may_retry, upstream_failed
@@ -36,8 +37,7 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "_buffer", "_decoder", "_interim", "_left", "_poll", "_reusable", "closed", "down", "phase", "pool",
-        "reading_paused",
-        "server", "since", "stood", "transport", "used",
+        "reading_paused", "server", "since", "stood", "transport", "used",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -216,7 +216,9 @@ class Upstream(asyncio.Protocol):
             lines = self._judge_framing(exchange, status, lines)
         keep = down.keep and not down.worker.draining and not exchange.upgrade
         if route.on_responses:
-            status, lines = self._through_policies(exchange, status, lines)
+            status, lines = self._through_policies(status, lines)
+            if exchange.failed is faults.POLICY_CRASHED:  # none of this reply may go on
+                return break_request(down, faults.POLICY_CRASHED)
         lines.append(b"")  # so that, joined, they end as a line does
         parts = [STATUS_LINES[status], b"\r\n".join(lines)]
         down.chunked = False
@@ -281,9 +283,8 @@ class Upstream(asyncio.Protocol):
         self._reusable = reusable
         return lines
 
-    def _through_policies(
-        self, exchange: Exchange, status: int, lines: list[bytes]
-    ) -> tuple[int, list[bytes]]:
+    def _through_policies(self, status: int, lines: list[bytes]) -> tuple[int, list[bytes]]:
+        exchange = self.down.exchange
         split = [line.partition(b":") for line in lines]
         reply = Reply(status, [(name, value.strip()) for name, _, value in split])
         on_way_back(exchange, reply)

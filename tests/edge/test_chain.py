@@ -1,9 +1,12 @@
 """The chain: the order, the first that objects, waiting, crashes, report mode, and the way back."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from gateway.edge import chain
 from gateway.model import faults
@@ -91,6 +94,15 @@ def test_who_raises_refuses_at_once_and_later() -> None:
     assert isinstance(outcome, Refuse) and outcome.fault is faults.POLICY_CRASHED
 
 
+@pytest.mark.parametrize("nonsense", [True, False, "ok", 0, 200, object, NO.fault])
+def test_what_is_no_verdict_refuses(nonsense: Any) -> None:
+    for judge in (says(nonsense), waits(nonsense)):
+        exchange = made(says(None), judge, says(None))
+        outcome = outcome_of(chain.judge(exchange))
+        assert isinstance(outcome, Refuse) and outcome.fault is faults.POLICY_CRASHED
+        assert exchange.verdicts == (("p1", "policy_crashed"),)
+
+
 def test_report_mode_writes_down_and_goes_on() -> None:
     asked: list[Outcome] = []
     exchange = made(says(NO, asked), waits(LATER), breaks, says(TO_SIGN_IN), says(None, asked), report=True)
@@ -118,5 +130,12 @@ def test_who_raises_on_the_way_back_turns_the_reply_into_500() -> None:
 
     reply = chain.on_way_back(made(back=(adds,)), Reply(200, [], b"x"))
     assert (reply.status, reply.headers) == (200, [(b"X-Seen", b"200")])
-    reply = chain.on_way_back(made(back=(fails, adds)), Reply(200, [(b"A", b"b")], b"secret"))
-    assert (reply.status, reply.headers, reply.body) == (500, [(b"X-Seen", b"500")], b"")
+    exchange = made(back=(fails, adds))
+    reply = chain.on_way_back(exchange, Reply(200, [(b"A", b"b")], b"secret"))
+    assert (reply.status, reply.headers[-1], dict(reply.headers).get(b"A")) == (
+        500,
+        (b"X-Seen", b"500"),
+        None,
+    )
+    assert json.loads(reply.body)["code"] == "policy_crashed"
+    assert exchange.failed is faults.POLICY_CRASHED and exchange.rare
