@@ -14,10 +14,9 @@ from gateway.children import (
     Children,
     how_it_ended,
     raise_file_limit,
-    with_our_packages,
     worker_count,
-    worker_environment,
 )
+from gateway.config.environment import with_our_packages, worker_environment
 from gateway.config.service import Compiled, decode_compiled
 from gateway.config.snapshot import Drain, Snapshot, decode, encode
 from gateway.desk import Desk

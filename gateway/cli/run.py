@@ -135,7 +135,7 @@ def _tell(answer: dict[str, Any]) -> None:
 
 def _admin_address(config: str) -> "Listen | None":
     """Where the gateway's admin listener is, by its routes file."""
-    from gateway.children import with_our_packages
+    from gateway.config.environment import with_our_packages
     from gateway.config.service import decode_compiled
     from gateway.config.snapshot import decode
 

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from gateway import sockets
-from gateway.children import Backoff, cpu_quota, with_our_packages, worker_count, worker_environment
+from gateway.children import Backoff, cpu_quota, worker_count
+from gateway.config.environment import with_our_packages, worker_environment
 from gateway.config.snapshot import Listen, Snapshot, Tls, Upstream, UpstreamTls
 from gateway.loop import Loop
 from gateway.model.metrics import Sample
