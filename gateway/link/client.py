@@ -9,15 +9,14 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
 from typing import Any
 
 import msgspec
 
 from gateway.link import frames
 from gateway.link.questions import ANSWERS
+from gateway.model.clock import boottime
 
 VERSIONS = (1,)
 LEASE = 3.0  # seconds from the sending of a heartbeat that was answered
@@ -35,8 +34,7 @@ TOUCHES = 1000  # sessions in one frame
 MAX_UNSENT = 1024 * 1024
 _ANSWERS = frozenset(ANSWERS.values())
 
-# CLOCK_BOOTTIME counts while the machine sleeps; macOS has none, there the monotonic clock does
-now: Callable[[], float] = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+now = boottime
 
 
 class LinkDown(Exception):

@@ -38,6 +38,7 @@ class Session(msgspec.Struct, frozen=True):
     ended_at: int | None = None
     ended_why: str = ""
     cookie_mode: int = 0
+    other_address: str = ""  # of the other family (v4, v6), from where its owner proved themselves too
 
     def __repr__(self) -> str:
         """Its salt must not stand in a traceback."""
@@ -142,6 +143,16 @@ async def mark_cookie_presented(db: Database, session_id: str, generation: int) 
 async def prove(db: Database, session_id: str) -> None:
     """Its owner has just proved again to be there: freshness begins anew."""
     await db.run("session_prove", session_id=session_id, now=await db.time())
+
+
+async def rebind(
+    db: Database, session_id: str, *, address: str, other_address: str, agent: str, family: str
+) -> None:
+    """It belongs to another place from now on."""
+    await db.run(
+        "session_rebind",
+        session_id=session_id, address=address, other_address=other_address, agent=agent, family=family,
+    )  # fmt: skip
 
 
 async def outdate_access(db: Database, user_id: str) -> list[Session]:

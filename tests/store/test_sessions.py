@@ -16,6 +16,7 @@ FULL = Session(
     family="curl", address="2001:db8::1", agent="curl/8", proved_at=107, created_at=108, last_seen_at=109,
     idle_until=110, absolute_until=111, presented_at=112, cookie_presented_at=113, methods="pwd,otp",
     level=2, ended_at=114, ended_why="because", cookie_mode=1,
+    other_address="192.0.2.7",
 )  # fmt: skip
 
 
@@ -33,6 +34,16 @@ async def test_a_session_is_read_as_it_was_written(store: Store, ann: str) -> No
         assert held is not None
         assert [await sessions.locked(db, "s-full"), held.session] == [FULL, FULL]
     assert await get(store, "s-full") == FULL
+
+
+async def test_a_session_can_be_bound_to_another_place(store: Store, ann: str) -> None:
+    before = await get(store)
+    async with store.writing() as db:
+        await sessions.rebind(
+            db, "s1", address="192.0.2.9", other_address="2001:db8::9", agent="curl/9", family="curl"
+        )
+    new = {"address": "192.0.2.9", "other_address": "2001:db8::9", "agent": "curl/9", "family": "curl"}
+    assert await get(store) == msgspec.structs.replace(before, **new)
 
 
 # The one query

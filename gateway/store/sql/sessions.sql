@@ -2,7 +2,7 @@
 -- {session} = session_id, user_id, salt, key_id, generation, min_generation, rotated_at, access_until,
 --     cookie_generation, cookie_rotated_at, family, address, agent, proved_at, created_at, last_seen_at,
 --     idle_until, absolute_until, presented_at, cookie_presented_at, methods, level, ended_at, ended_why,
---     cookie_mode
+--     cookie_mode, other_address
 
 -- name: session_insert({session})!
 INSERT INTO sessions ({session}) VALUES ({:session})
@@ -57,6 +57,10 @@ WHERE session_id = :session_id AND cookie_generation = :generation AND cookie_pr
 
 -- name: session_prove(session_id, now)!
 UPDATE sessions SET proved_at = :now WHERE session_id = :session_id
+
+-- name: session_rebind(session_id, address, other_address, agent, family)!
+UPDATE sessions SET address = :address, other_address = :other_address, agent = :agent, family = :family
+WHERE session_id = :session_id
 
 -- name: sessions_outdate_access(user_id)
 UPDATE sessions SET min_generation = generation + 1 WHERE user_id = :user_id AND ended_at IS NULL
