@@ -69,11 +69,21 @@ class Spent(msgspec.Struct, frozen=True):
     known: bool = True  # False: the count was out of reach, and `on_store_failure` spoke
 
 
-class Leases(Protocol):
-    """Units of shared counts: taken in small batches, spent here."""
+class Count(Protocol):
+    """The shared count of one rule: units for each key, taken in small batches and spent here."""
 
-    def spend(self, rule: Rule, key: bytes) -> Spent | Awaitable[Spent]:
-        """One unit of this rule's count for this key."""
+    def spend(self, key: bytes) -> Spent | Awaitable[Spent]:
+        """One unit for this key."""
+
+    def peek(self, key: bytes) -> Spent | Awaitable[Spent]:
+        """What `spend` would say now; nothing is spent."""
+
+
+class Leases(Protocol):
+    """The counts of rate limits."""
+
+    def of(self, rule: Rule) -> Count:
+        """The count of this rule: the same for equal rules. Asked for once, when a policy is made."""
 
 
 class Assertions(Protocol):
