@@ -16,6 +16,7 @@ import msgspec
 
 from gateway import admin_pages, admin_token
 from gateway.config.snapshot import Listen, Snapshot
+from gateway.model.headers import is_request_id
 from gateway.model.metrics import Sample
 from gateway.service_log import ServiceLog
 from gateway.sockets import open_one
@@ -26,6 +27,7 @@ READ_WITHIN = 5.0  # seconds for one read or write
 OVER_WITHIN = 15.0  # for a whole exchange
 RELOAD_WITHIN = 90.0
 COLLECT_WITHIN = 1.0  # for the workers' counters
+REQUESTS = "/requests/"
 OPEN_TO_ALL = frozenset({"/live", "/ready", "/health", "/metrics"})
 HEADERS = [("Server", "postern"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 
@@ -39,6 +41,8 @@ class Desk(Protocol):
     def status(self) -> Status: ...
 
     def collect(self, timeout: float) -> list[Sample]: ...
+
+    def find(self, request_id: str, timeout: float) -> list[bytes]: ...
 
     def reload(self, timeout: float) -> Result: ...
 
@@ -100,9 +104,12 @@ class App:
             extra.append(("WWW-Authenticate", 'Bearer realm="postern admin"'))
             where = "the value of POSTERN_ADMIN_TOKEN, or else what is in data/admin-token"
             return _json(401, {"error": f"send Authorization: Bearer and {where}"})
-        page = self._pages.get(("GET" if method == "HEAD" else method, path))
+        method = "GET" if method == "HEAD" else method
+        page = self._pages.get((method, path))
         if page is not None:
             return page()
+        if method == "GET" and path.startswith(REQUESTS):
+            return self._request(path.removeprefix(REQUESTS))
         methods = [known for known, its_path in self._pages if its_path == path]
         if not methods:
             return _json(
@@ -135,6 +142,13 @@ class App:
         from gateway import metrics_page
 
         return 200, metrics_page.CONTENT_TYPE, metrics_page.render(samples, self._desk.status)
+
+    def _request(self, request_id: str) -> Page:
+        known = is_request_id(request_id.encode())
+        lines = self._desk.find(request_id, COLLECT_WITHIN) if known else []
+        if not lines:
+            return _json(404, {"error": "no line of this request is kept here (any more)"})
+        return _json(200, {"requests": [msgspec.json.decode(line) for line in lines]})
 
     def _reload(self) -> Page:
         result = self._desk.reload(RELOAD_WITHIN - 10)

@@ -63,6 +63,15 @@ class Desk:
         except queue.Empty:
             return []
 
+    def find(self, request_id: str, timeout: float) -> list[bytes]:
+        """The access-log lines of a request that the workers still have, the newest first."""
+        answer: queue.SimpleQueue[list[bytes]] = queue.SimpleQueue()
+        self._loop.call(lambda: self._fleet.find(request_id, timeout, answer.put))
+        try:
+            return answer.get(timeout=timeout + 1)
+        except queue.Empty:
+            return []
+
     def reload(self, timeout: float) -> Result:
         answer: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._loop.call(lambda: self._reload("asked over the admin listener", answer.put))

@@ -9,6 +9,7 @@ from gateway.children import Backoff, Children, Control, how_it_ended
 from gateway.link.frames import Message
 from gateway.loop import Callback, Loop, Timer
 from gateway.model.metrics import Sample
+from gateway.searches import Searches
 from gateway.service_log import ServiceLog
 from gateway.sockets import Listeners
 from gateway.status import WorkerState
@@ -87,6 +88,7 @@ class Fleet:
         self._lives = count(1)
         self._roll: Roll | None = None
         self._collections: list[tuple[set[int], Timer, Callback]] = []
+        self._searches = Searches(loop)
         self._leaving = False  # "draining" was said
         self._draining = False
 
@@ -130,7 +132,8 @@ class Fleet:
         worker.version, worker.link = self._version, False
         worker.set_timer(self._loop.after(START_WITHIN, lambda: self._overdue(worker)))
         given = [{"fd": each.sock.fileno(), "role": each.role} for each in listeners]
-        start: Message = {"t": "start", "worker": worker.index, "snapshot": self.snapshot, "listeners": given}
+        start: Message = {"t": "start", "worker": worker.index, "workers": len(self._workers),
+                          "snapshot": self.snapshot, "listeners": given}  # fmt: skip
         control.send(start | ({"identity": self.identity} if self.identity else {}))
         if self._leaving:
             control.send({"t": "draining"})
@@ -155,6 +158,7 @@ class Fleet:
         worker.link = False
         self.totals.bury(worker.life)
         self._answered(worker)
+        self._searches.left(worker.index)
         if self._roll is not None and self._roll.asked is worker:
             self._roll_refused(f"worker {worker.index} ended while it loaded the configuration")
         if self._draining:
@@ -189,6 +193,8 @@ class Fleet:
         elif kind == "link":
             worker.link = bool(message.get("up"))
             self.on_change()
+        elif kind == "found":
+            self._searches.answered(worker.index, message)
         elif kind == "drained":
             worker.state = "draining"
 
@@ -252,6 +258,13 @@ class Fleet:
 
     def sums(self) -> list[Sample]:
         return self.totals.sums()
+
+    def find(self, request_id: str, timeout: float, done: Callable[[list[bytes]], None]) -> None:
+        """The access-log lines of a request, as far as the workers still have them."""
+        asked = [w for w in self._workers if w.state in ("ready", "draining") and w.control is not None]
+        number = self._searches.begin([worker.index for worker in asked], timeout, done)
+        for worker in asked:
+            worker.send({"t": "find", "id": number, "request_id": request_id})
 
     # Reload
 

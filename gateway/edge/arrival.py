@@ -5,7 +5,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.edge.routes import NotAllowed
-from gateway.edge.tokens import is_request_id, is_traceparent
+from gateway.edge.tokens import is_traceparent
 from gateway.model import faults
 from gateway.model.addresses import UNIX, of_peer, origin
 from gateway.model.exchange import Exchange
@@ -17,6 +17,7 @@ from gateway.model.headers import (
     REQUEST_ID,
     TRACE,
     UPGRADE,
+    is_request_id,
     without_nominated,
 )
 from gateway.model.paths import (

@@ -4,7 +4,6 @@ import os
 import re
 from binascii import hexlify
 
-is_request_id = re.compile(rb"[A-Za-z0-9._-]{8,128}").fullmatch
 # W3C Trace Context, version 00 (others are passed on when they look alike); all zeros are invalid
 is_traceparent = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"

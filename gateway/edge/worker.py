@@ -21,12 +21,14 @@ import uvloop
 
 from gateway.config import snapshot as config
 from gateway.edge.access_log import AccessLog, LineWriter
+from gateway.edge.assertions import Assertions
 from gateway.edge.clock import expire
 from gateway.edge.counters import Counters
 from gateway.edge.downstream import Downstream
 from gateway.edge.heads import ReplyReader
 from gateway.edge.health import HealthChecker
 from gateway.edge.identities import Identities
+from gateway.edge.kept import LONG, Kept
 from gateway.edge.listeners import Listener
 from gateway.edge.live import IDENTITY, Live
 from gateway.edge.news import Newsroom
@@ -52,6 +54,7 @@ class Worker:
     """The process's one context object: all connections, counters and the configuration of the moment."""
 
     live: Live
+    assertions: Assertions
     identities: Identities
     streams: Streams
 
@@ -68,6 +71,7 @@ class Worker:
         self.draining = False
         self._logs: dict[str, AccessLog] = {}
         self._lines = LineWriter()
+        self.kept = Kept()
         self._listeners: list[Listener] = []
         self._tls: ServerTls | None = None
         self._tls_looked_at = 0.0
@@ -78,6 +82,7 @@ class Worker:
 
     async def start(self, message: frames.Message) -> None:
         snapshot = config.decode(message["snapshot"])
+        self.kept = Kept(message.get("workers") or 1)
         if snapshot.tls is not None:
             self._tls = ServerTls(snapshot.tls, log.warning)
         self._meet_identity(message, snapshot)
@@ -96,6 +101,7 @@ class Worker:
         self._identity_path = where["http"]
         self.newsroom = Newsroom(self.loop, where["link"], message["worker"], snapshot, self.tell)
         self.identities, self.streams = self.newsroom.identities, self.newsroom.streams
+        self.assertions = self.newsroom.assertions
         self.newsroom.start()
 
     def identity_upstream(self) -> tuple[config.Upstream, ...]:
@@ -186,7 +192,9 @@ class Worker:
                     route.counters.authenticated(code)
         access_log = route.log
         if access_log is not None and (route.log_sample >= 1.0 or random.random() < route.log_sample):
-            access_log.add(self._lines.line(exchange, route, now))
+            line = self._lines.line(exchange, route, now)
+            access_log.add(line)
+            (self.kept.add if len(line) <= LONG else self.kept.add_long)(line)
         return now
 
     def log_crash(self, what: str, exchange: Exchange) -> None:
@@ -323,6 +331,8 @@ async def serve(control: socket.socket) -> int:
                 tell({"t": "reloaded", "id": message["id"], "error": _reload(worker, message["snapshot"])})
             elif kind == "collect":
                 tell({"t": "counters", "id": message["id"], "samples": worker.samples()})
+            elif kind == "find":
+                tell({"t": "found", "id": message["id"], "lines": worker.kept.find(message["request_id"])})
             elif kind == "drain":
                 draining = draining or asyncio.ensure_future(worker.drain(message["timeout"]))
     with contextlib.suppress(OSError):

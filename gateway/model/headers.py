@@ -5,6 +5,8 @@ from typing import Any
 
 from gateway.model.credentials import JWT_STARTS
 
+is_request_id = re.compile(rb"[A-Za-z0-9._-]{8,128}").fullmatch
+
 # What becomes of a request header: bits, so that a whole head is summed up in one int.
 PASS = 0  # goes to the upstream as it came
 DROP = 1

@@ -89,6 +89,12 @@ class StandIn:
         ]
         self.say(t="counters", id=message["id"], samples=samples)
 
+    def on_find(self, message: frames.Message) -> None:
+        """Each worker has a line of its own; the later one was the second's."""
+        line = f'{{"time":"2025-01-0{self.place + 1}","request_id":"{message["request_id"]}"}}\n'
+        lines = [line.encode()] if message["request_id"] == "known-request" else []
+        self.say(t="found", id=message["id"], lines=lines)
+
     def on_draining(self, message: frames.Message) -> None:
         self.snapshot = snapshots.Snapshot(hash="draining")
 

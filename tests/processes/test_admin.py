@@ -63,6 +63,24 @@ def test_a_hanging_worker_does_not_hang_the_scrape(gateway: Supervised) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
+def test_the_lines_of_a_request_are_asked_of_every_worker(gateway: Supervised) -> None:
+    status, body = gateway.admin("/requests/known-request")
+    found = json.loads(body)["requests"]
+    assert (status, [line["time"] for line in found]) == (200, ["2025-01-02", "2025-01-01"])
+    for unknown in ("another-request", "short", "known-request%22", "known-request/x", ""):
+        assert gateway.code(f"/requests/{unknown}") == 404, unknown
+
+
+def test_a_worker_that_hangs_or_ends_does_not_keep_the_others_lines(gateway: Supervised) -> None:
+    pid = gateway.pids()[0]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert len(json.loads(gateway.admin("/requests/known-request")[1])["requests"]) == 1
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(json.loads(gateway.admin("/requests/known-request")[1]).get("requests", ())) == 2)
+
+
 def test_the_supervisors_own_figures_are_there(gateway: Supervised) -> None:
     metrics = gateway.metrics()
     assert metrics["postern_config_reload_success"] == 1
@@ -76,7 +94,7 @@ def test_what_machines_ask_for_is_open(gateway: Supervised, path: str) -> None:
     assert gateway.admin(path, token=None)[0] == 200
 
 
-@pytest.mark.parametrize("path", ["/routes", "/config", "/reload", "/nothing"])
+@pytest.mark.parametrize("path", ["/routes", "/config", "/reload", "/requests/known-request", "/nothing"])
 @pytest.mark.parametrize("token", [None, "wrong", "a-token-for-tests-and-more", "ü"])
 def test_everything_else_needs_the_token(gateway: Supervised, path: str, token: str | None) -> None:
     method = "POST" if path == "/reload" else "GET"
