@@ -4,6 +4,8 @@ import os
 import re
 from binascii import hexlify
 
+from gateway.model.headers import is_request_id as is_request_id
+
 # W3C Trace Context, version 00 (others are passed on when they look alike); all zeros are invalid
 is_traceparent = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
