@@ -10,6 +10,7 @@ from gateway.identity.context import Context
 from gateway.identity.counters import Counters
 from gateway.identity.edge_book import EdgeBook
 from gateway.identity.keys import Keys
+from gateway.identity.leasing import Leasing
 from gateway.identity.limits import Limits
 from gateway.identity.outbox import Outbox
 from gateway.identity.passwords import Passwords
@@ -24,7 +25,7 @@ from gateway.store import outbox as outbox_rows
 from gateway.store import revocations
 from gateway.store import sessions as session_rows
 from gateway.store.database import Store
-from gateway.store.limiters import Limiters
+from gateway.store.limiters import Counts, Limiters
 from gateway.store.revocations import Revocation
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class LinkService:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        # apart from what Limits counts: a flood of addresses at a route leaves lockouts as they are
+        self._leasing = Leasing(Counts(), lambda: context.propagation.edge_count)
 
     async def resolve(
         self, kind: str, credential: str, address: str, agent: str, stream: bool
@@ -74,8 +77,11 @@ class LinkService:
     async def touch(self, sessions: list[tuple[str, float]]) -> None:
         await touch(self._context, sessions)
 
+    def lease_now(self, question: Lease) -> frames.Message | None:
+        return self._leasing.now(question)
+
     async def lease(self, question: Lease) -> frames.Message:
-        return {"outcome": "unavailable"}
+        return await self._leasing.later(question)
 
     async def assertion(self, question: Assert) -> frames.Message:
         return {"outcome": "unavailable"}

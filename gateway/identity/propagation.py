@@ -199,6 +199,10 @@ class Propagation:
     def edges(self) -> list[EdgeState]:
         return self._edges.states()
 
+    @property
+    def edge_count(self) -> int:
+        return len(self._edges)
+
     def percentiles(self) -> tuple[float, float]:
         """p50 and p99 of revocation_propagation_seconds, of the latest thousand."""
         return self._edges.percentile(0.5), self._edges.percentile(0.99)

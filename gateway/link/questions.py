@@ -1,6 +1,13 @@
 """What an edge may ask over the link, and what each question's answer is called."""
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
+
+from gateway.model.rates import Algorithm
+
+_Positive = Annotated[int, Meta(gt=0, le=1_000_000_000)]
 
 
 class Resolve(msgspec.Struct, frozen=True):
@@ -25,14 +32,15 @@ class Renew(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """Units of a shared count: `want` at most. `limits` are (how many, in how many seconds)."""
+    """Units of a shared count: `want` at most; 0 asks how many there are. `limits` are (how many, in how
+    many seconds)."""
 
     id: int
-    rule: str
-    key: str
-    want: int
-    limits: list[tuple[int, int]]
-    algorithm: str = "sliding_window"
+    rule: Annotated[str, Meta(max_length=256)]
+    key: Annotated[str, Meta(max_length=1024)]
+    want: Annotated[int, Meta(ge=0)]
+    limits: Annotated[list[tuple[_Positive, _Positive]], Meta(min_length=1, max_length=8)]
+    algorithm: Algorithm = "sliding_window"
 
 
 class Assert(msgspec.Struct, frozen=True):

@@ -62,6 +62,9 @@ class Service(Protocol):
     ) -> frames.Message: ...
     async def renew(self, credential: str, bearer: bool, address: str, agent: str) -> frames.Message: ...
     async def touch(self, sessions: list[tuple[str, float]]) -> None: ...
+    def lease_now(self, question: Lease) -> frames.Message | None:
+        """Asked often, so without a task; None where the answer has to be waited for: then `lease`."""
+
     async def lease(self, question: Lease) -> frames.Message: ...
     async def assertion(self, question: Assert) -> frames.Message: ...
     async def mismatch(self, question: Mismatch) -> frames.Message: ...
@@ -248,12 +251,27 @@ class _Connection(asyncio.Protocol):
     # Questions
 
     def _asked(self, question: Question) -> None:
+        if isinstance(question, Lease) and self._leased(question):
+            return
         if len(self._running) < AT_ONCE:
             self._begin(question)
         elif len(self._waiting) < WAITING:
             self._waiting.append(question)
         else:
             self._say(question, self._server.propagation.n, _UNAVAILABLE)
+
+    def _leased(self, question: Lease) -> bool:
+        """Whether it could be answered at once."""
+        server = self._server
+        try:
+            said = server.service.lease_now(question)
+        except Exception as error:
+            self._crashed(error)
+            said = _UNAVAILABLE
+        if said is None:
+            return False
+        self._say(question, server.propagation.n, said)
+        return True
 
     def _begin(self, question: Question) -> None:
         task = asyncio.get_running_loop().create_task(self._answer(question))

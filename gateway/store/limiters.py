@@ -1,18 +1,25 @@
-"""Counting: strategies of `limits` over a bounded memory of our own, whose clock can be moved."""
+"""Counting by the strategies of `limits`: calls of the identity service, and what rate limits share."""
 
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
-from limits import RateLimitItemPerSecond
-from limits.storage import Storage
-from limits.strategies import FixedWindowRateLimiter
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.strategies import (
+    FixedWindowRateLimiter,
+    MovingWindowRateLimiter,
+    RateLimiter,
+    SlidingWindowCounterRateLimiter,
+)
 
-MOST = 200_000  # keys; about 40 MB
-_SWEPT = 2  # old keys looked at for each new one: so what has expired goes as fast as anything comes
-_CANDIDATES = 8
+from gateway.model import rates
+from gateway.model.clock import boottime
+from gateway.store.counts import MOST, Aligned, Memory
+
+SOON = 0.01  # seconds: nobody who was given nothing asks again before
+LATE = 1.0  # seconds that a unit of a moving window may be on its way
+_MOST_RULES = 10_000
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -46,90 +53,6 @@ class Counter(Protocol):
     async def clear(self, key: str) -> None: ...
 
 
-class _Entry:
-    __slots__ = ("count", "until")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.until = 0.0
-
-
-class Memory(Storage):
-    """What `limits` keeps counts in. Its own memory runs a thread, looks at all keys, and has no bound.
-
-    When it is full, the lowest of a few old counts goes: a flood of new keys, each seen once, does not wash
-    out those that had been counted up.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MOST) -> None:
-        super().__init__()
-        self._clock = clock
-        self._most = most
-        self._entries: dict[str, _Entry] = {}
-        self._queue: deque[str] = deque()  # the same keys, those not looked at for longest first
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        return ValueError
-
-    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        now = self._clock()
-        entry = self._entries.get(key)
-        if entry is None:
-            self._make_room(now)
-            entry = self._entries[key] = _Entry()
-            self._queue.append(key)
-        if entry.until <= now:
-            entry.count, entry.until = 0, now + expiry
-        entry.count += amount
-        return entry.count
-
-    def get(self, key: str) -> int:
-        entry = self._entries.get(key)
-        return entry.count if entry is not None and entry.until > self._clock() else 0
-
-    def get_expiry(self, key: str) -> float:
-        """By our clock; now, for what is not counted."""
-        entry, now = self._entries.get(key), self._clock()
-        return max(entry.until, now) if entry is not None else now
-
-    def expires_in(self, key: str) -> float:
-        return self.get_expiry(key) - self._clock()
-
-    def clear(self, key: str) -> None:
-        entry = self._entries.get(key)
-        if entry is not None:
-            entry.count, entry.until = 0, 0.0  # swept in its turn
-
-    def check(self) -> bool:
-        return True
-
-    def reset(self) -> int:
-        count = len(self._entries)
-        self._entries.clear()
-        self._queue.clear()
-        return count
-
-    def _make_room(self, now: float) -> None:
-        for _ in range(min(_SWEPT, len(self._queue))):
-            key = self._queue.popleft()
-            if self._entries[key].until <= now:
-                del self._entries[key]
-            else:
-                self._queue.append(key)
-        if len(self._entries) >= self._most:
-            self._evict()
-
-    def _evict(self) -> None:
-        candidates = [self._queue.popleft() for _ in range(min(_CANDIDATES, len(self._queue)))]
-        lowest = min(candidates, key=lambda key: self._entries[key].count)
-        del self._entries[lowest]
-        self._queue.extend(key for key in candidates if key != lowest)
-
-
 class Limiters:
     """A Counter in this process's memory."""
 
@@ -157,3 +80,101 @@ class Limiters:
 
     async def clear(self, key: str) -> None:
         self._memory.clear(key)
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """Units of a shared count, all of them counted in the present windows."""
+
+    units: int
+    spend_within: float  # seconds; the end of the first of these windows to end
+    ask_again_in: float  # seconds until there are units again; 0 when some were given
+    left: int  # units of the limit that is nearest to its end
+    nearest: int  # which one that is
+    reset_in: float  # seconds until its window is over
+
+
+class SharedCounts(Protocol):
+    """What rate limits are counted in: this process's memory, or what several replicas share."""
+
+    def take_now(self, rule: rates.Rule, key: str, want: int) -> Taken | None:
+        """So many units at most; of 0 nothing is counted. None where the count has to be waited for."""
+
+    async def take(self, rule: rates.Rule, key: str, want: int) -> Taken: ...
+
+
+class Counts:
+    """SharedCounts in this process's memory. Windows are aligned: they begin at multiples of their length."""
+
+    def __init__(self, clock: Callable[[], float] | None = None, most: int = MOST) -> None:
+        self._clock = clock or steady()
+        self._now = 0.0  # one moment for all that is asked of the storage in one call
+        self._memory = memory = Aligned(lambda: self._now, most)
+        self._strategies: dict[str, RateLimiter] = {
+            "sliding_window": SlidingWindowCounterRateLimiter(memory),
+            "moving_window": MovingWindowRateLimiter(memory),
+            "fixed_window": FixedWindowRateLimiter(memory),
+        }
+        self._items: dict[rates.Rule, tuple[RateLimitItem, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    async def take(self, rule: rates.Rule, key: str, want: int) -> Taken:
+        return self.take_now(rule, key, want)
+
+    def take_now(self, rule: rates.Rule, key: str, want: int) -> Taken:
+        """All or nothing is what `hit` takes, and a refused one may burn what is left: so that is looked at
+        first."""
+        self._now = self._clock()
+        strategy = self._strategies[rule.algorithm]
+        items = self._items.get(rule) or self._known(rule)
+        left = [strategy.get_window_stats(item, key).remaining for item in items]
+        units = min(want, *left)
+        if units > 0 and not all(strategy.hit(item, key, cost=units) for item in items):
+            units = 0  # as it can happen where others count in the same place
+        nearest = left.index(min(left)) if len(left) > 1 else 0
+        wait = 0.0
+        if units == 0:
+            spent = [item for item, each in zip(items, left, strict=True) if each <= 0]
+            wait = max((self._wait(rule.algorithm, item, key) for item in spent), default=SOON)
+        return Taken(
+            units, self._within(rule), wait, left[nearest] - units, nearest,
+            self._reset(rule.algorithm, items[nearest], key),
+        )  # fmt: skip
+
+    def _known(self, rule: rates.Rule) -> tuple[RateLimitItem, ...]:
+        """The algorithm stands in the name: each counts in its own way."""
+        if len(self._items) >= _MOST_RULES:
+            self._items.clear()
+        name = f"{rule.algorithm}:{rule.name}"
+        items = tuple(RateLimitItemPerSecond(each.amount, each.seconds, name) for each in rule.limits)
+        self._items[rule] = items
+        return items
+
+    def _within(self, rule: rates.Rule) -> float:
+        if rule.algorithm == "moving_window":
+            return min(LATE, *(each.seconds for each in rule.limits))
+        return min(each.seconds - self._now % each.seconds for each in rule.limits)
+
+    def _reset(self, algorithm: str, item: RateLimitItem, key: str) -> float:
+        seconds = item.get_expiry()
+        if algorithm != "moving_window":
+            return seconds - self._now % seconds
+        oldest, _ = self._memory.get_moving_window(item.key_for(key), item.amount, seconds)
+        return oldest + seconds - self._now
+
+    def _wait(self, algorithm: str, item: RateLimitItem, key: str) -> float:
+        """Seconds until this limit, which has nothing left, has something."""
+        seconds, end = item.get_expiry(), self._reset(algorithm, item, key)
+        if algorithm != "sliding_window":
+            return max(SOON, end)
+        before, weighs, count, _ = self._memory.get_sliding_window(item.key_for(key), seconds)
+        if count >= item.amount:
+            return end + max(SOON, seconds / count)
+        return max(SOON, weighs - (item.amount - count) * seconds / max(before, 1))
+
+
+def steady() -> Callable[[], float]:
+    """The time of day as it was when this began, never set forward or back since."""
+    began = time.time() - boottime()
+    return lambda: boottime() + began

@@ -55,6 +55,9 @@ class Peer:
     async def touch(self, sessions: list[tuple[str, float]]) -> None:
         self.touched += [session for session, _ in sessions]
 
+    def lease_now(self, question: Lease) -> Message | None:
+        return None
+
     async def lease(self, question: Lease) -> Message:
         return {"outcome": "unavailable"}
 

@@ -102,6 +102,9 @@ class Answers:
     async def touch(self, sessions: list[tuple[str, float]]) -> None:
         self.touched += sessions
 
+    def lease_now(self, question: Lease) -> frames.Message | None:
+        return None
+
     async def lease(self, question: Lease) -> frames.Message:
         return {"outcome": "unavailable"}
 

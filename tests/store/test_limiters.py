@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.store.limiters import Hit, Limiters, Memory, Rule
+from gateway.store.counts import Memory
+from gateway.store.limiters import Hit, Limiters, Rule
 
 RULE = Rule("login", 3, 60)
 
