@@ -226,7 +226,7 @@ def test_every_key_that_works_today_has_an_example() -> None:
     """Of the gateway, its upstreams and routes, and of sign-in as far as it is here."""
     used = set().union(*(keys_of(yaml.safe_load(whole(block.text))) for block in blocks("yaml")))
     later = re.compile(
-        rf"issuers|forward_auth|.*policies\.|identity\.({'|'.join(LATER)}|connect_\w+|brand\.(logo|colour))\b"
+        rf"issuers|forward_auth|.*policies\.|identity\.({'|'.join(LATER)}|connect_\w+|brand\.logo)\b"
     )
     wanted = {
         (path.strip("`") + "." if path.startswith("`") else "") + (field.alias or name)

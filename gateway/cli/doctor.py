@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from gateway.cli.acting import settings_or_exit
+from gateway.cli.doctor_mail import look
 from gateway.cli.output import ConfigOption, JsonOption, print_json, print_table
 from gateway.config.settings import is_postgres
 
@@ -40,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(config: ConfigOption = "routes.yaml", as_json: JsonOption = False) -> None:
-    """Check database, secret, clock, file limits and upstreams; name what is insecure. 1 with a fault."""
+    """Check database, secret, mail, clock, file limits, upstreams; name what is insecure. 1 with a fault."""
     from gateway.config.compile import load
 
     service = settings_or_exit(config)
@@ -48,6 +49,7 @@ def doctor(config: ConfigOption = "routes.yaml", as_json: JsonOption = False) ->
     found = [
         *_secret(service),
         *asyncio.run(_database(service)),
+        Finding("mail", *look(service)),
         *_files(),
         *_upstreams(snapshot),
         *_insecure(service, snapshot),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.config.serving import Chosen
 
 HIDDEN = "(hidden)"
-_SECRET = ("POSTERN_SECRET", "POSTERN_ADMIN_TOKEN")
+_SECRET = ("POSTERN_SECRET", "POSTERN_ADMIN_TOKEN", "SMTP_URL")
 _SPANS = ("TOKEN_TTL", "REFRESH_TTL", "SESSION_TTL", "LOCKOUT_DURATION")
 # Settings of the older service that stand for something else here.
 REPLACED = {

@@ -6,7 +6,7 @@ from typing import Any
 from gateway.config import durations
 from gateway.config.checks_policies import cors_faults, policy_faults
 from gateway.config.faults import ConfigFault, NotRight, shown
-from gateway.config.loader import Source, at
+from gateway.config.loader import Place, Source, at
 from gateway.config.schema import Drain
 from gateway.config.schema_identity import LATER, TWICE
 from gateway.config.types_net import listen
@@ -27,8 +27,6 @@ def gateway_faults(source: Source, port: int, identity_names: frozenset[bytes]) 
     if delay is not None and timeout is not None and timeout < delay:
         problem = "draining would end before its delay is over"
         yield source.fault(("drain",), problem, "timeout counts from SIGTERM too: make it longer than delay")
-    if at(data, "forward_auth"):
-        yield source.fault(("forward_auth",), "not available in this version yet", "remove it for now")
     yield from _not_yet(source)
     yield from _said_twice(source)
     policies = at(data, "defaults", "policies")
@@ -38,8 +36,8 @@ def gateway_faults(source: Source, port: int, identity_names: frozenset[bytes]) 
 def _not_yet(source: Source) -> Iterator[ConfigFault]:
     """What would have no effect: a file must not promise what nobody does."""
     later: list[tuple[tuple[str, ...], Any]] = [(("identity", key), off) for key, off in LATER.items()]
-    later += [(("identity", "brand", key), None) for key in ("logo", "colour")]
-    for path, off in [*later, (("issuers",), {})]:
+    later.append((("identity", "brand", "logo"), None))
+    for path, off in later:
         value = at(source.data, *path)
         if value is not None and value != off:
             yield source.fault(path, "not available in this version yet", "remove it for now")
@@ -91,7 +89,16 @@ def _addresses(source: Source, port: int) -> Iterator[ConfigFault]:
     given = at(data, "listen")
     listening = given if isinstance(given, list) else [given if given is not None else f"127.0.0.1:{port}"]
     taken = {address: "listen" for address in map(_address, listening) if address}
-    for path, default in ((("admin",), "127.0.0.1:4001"), (("tls", "redirect_http"), None)):
+    asked = at(data, "forward_auth")
+    places: list[tuple[Place, str | None]] = [
+        (("admin",), "127.0.0.1:4001"),
+        (("tls", "redirect_http"), None),
+    ]
+    places += [
+        (("forward_auth", index, "listen"), None)
+        for index in range(len(asked) if isinstance(asked, list) else 0)
+    ]
+    for path, default in places:
         value = at(data, *path)
         address = _address(value if value is not None else default)
         if address is None:
@@ -99,7 +106,28 @@ def _addresses(source: Source, port: int) -> Iterator[ConfigFault]:
         if address in taken:
             problem = f"{shown(address)} is taken by {taken[address]} already"
             yield source.fault(path, problem, "choose another port")
-        taken[address] = ".".join(path)
+        taken[address] = f"forward_auth[{path[1]}]" if path[0] == "forward_auth" else ".".join(map(str, path))
+
+
+def forward_auth_faults(
+    source: Source, built_in: list[tuple[str, str]], fixed: list[str]
+) -> Iterator[ConfigFault]:
+    """Of the listeners for other proxies; `fixed` are the routes that the gateway answers by itself."""
+    asked = at(source.data, "forward_auth")
+    if not isinstance(asked, list) or not asked:
+        return
+    if not at(source.data, "trusted_proxies"):
+        problem = "nobody may ask there"
+        yield source.fault(("forward_auth",), problem, "list your proxy's address under trusted_proxies")
+    for index, one in enumerate(asked):
+        name = at(one, "route")
+        if name in [each for each, _ in built_in]:
+            problem = f"{shown(name)} is a built-in route"
+            hint = "sign-in is not asked about: let the proxy pass it to the gateway's own listener"
+            yield source.fault(("forward_auth", index, "route"), problem, hint)
+        elif name in fixed:
+            problem = f"{shown(name)} has no upstream: whoever asks would always be refused"
+            yield source.fault(("forward_auth", index, "route"), problem, "name a route with an upstream")
 
 
 def _tls(source: Source) -> Iterator[ConfigFault]:

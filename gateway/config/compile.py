@@ -17,11 +17,12 @@ from gateway.config.load import ROLES, Checked, Role, check
 from gateway.config.loader import Source
 from gateway.config.merge import effective
 from gateway.config.places import built_in, normal, with_head
+from gateway.config.refresh_binding import refresh_binding
 from gateway.config.schema import Document
 from gateway.config.schema_identity import HEADER_SETS
 from gateway.config.schema_routes import AccessLog, Route
 from gateway.config.schema_upstreams import Upstream, WeightedServer
-from gateway.config.service import Compiled, Service, encode
+from gateway.config.service import Compiled, Issuer, Service, encode
 from gateway.config.settings import Settings
 
 
@@ -61,7 +62,29 @@ def needs_identity(snapshot: made.Snapshot) -> bool:
 
 def served(checked: Checked, snapshot: made.Snapshot) -> Service:
     base_url = snapshot.identity.base_url
-    return serving.service(checked.document, checked.settings, snapshot.service, base_url)
+    folder = checked.source.path.absolute().parent
+    service = serving.service(checked.document, checked.settings, snapshot.service, base_url, folder)
+    return msgspec.structs.replace(
+        service,
+        issuers=_issuers(checked.document, checked.source),
+        audiences=_audiences(snapshot),
+        bind=refresh_binding(checked.document.defaults.policies, snapshot.routes),
+    )
+
+
+def _issuers(document: Document, source: Source) -> dict[str, Issuer]:
+    return {
+        name: Issuer(
+            one.issuer, tuple(one.audience), tuple(one.algorithms), one.jwks_uri or "",
+            _absolute(one.ca, source), **one.claims.model_dump(), roles=one.roles,
+        )
+        for name, one in document.issuers.items()
+    }  # fmt: skip
+
+
+def _audiences(snapshot: made.Snapshot) -> tuple[str, ...]:
+    asserting = (route.policies["assertion"] for route in snapshot.routes if "assertion" in route.policies)
+    return tuple(sorted({settings["audience"] for settings in asserting}))
 
 
 def compiled(checked: Checked) -> made.Snapshot:
@@ -79,6 +102,10 @@ def compiled(checked: Checked) -> made.Snapshot:
         service=document.service or "",
         listen=listen,
         admin=_listen(document.admin, checked.source),
+        forward_auth=tuple(
+            made.ForwardAuth(_listen(one.listen, checked.source), one.route or "", one.deny_status or 0)
+            for one in document.forward_auth
+        ),
         tls=_tls(document, checked.source),
         trusted_proxies=tuple(document.trusted_proxies),
         proxy_protocol=document.proxy_protocol,  # type: ignore[arg-type]  # checked to be one of its words
@@ -155,6 +182,7 @@ def _identity(document: Document, settings: Settings, listen: made.Listen) -> ma
         renewal=cookie.renewal,
         token_ttl=serving.chosen(document, settings, base_url)["TOKEN_TTL"].value,
         base_url=base_url,
+        issuers=_digest(repr(document.issuers)) if document.issuers else "",
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from email.utils import parseaddr
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from gateway.config import durations
 from gateway.config.faults import NotRight, did_you_mean, listed, shown
 from gateway.config.schema_policies import WholeOrigin
 from gateway.config.settings import DATABASE_URL, short_secret
+from gateway.config.smtp_url import server_of
 from gateway.config.types import (
     Bool,
     Duration,
@@ -59,13 +61,13 @@ EDGE_KEYS = (
 )  # fmt: skip
 # What this version does not do yet: a key of identity, and what leaves it off.
 LATER: dict[str, Any] = {
-    "connect": None, "redis_url": None, "smtp_url": None, "magic": {"enabled": False}, "providers": {},
-    "link_by_email": False, "mail": {}, "webhooks": [], "compat": {"accesspass": False},
+    "connect": None, "redis_url": None, "magic": {"enabled": False}, "providers": {},
+    "link_by_email": False, "webhooks": [], "compat": {"accesspass": False},
 }  # fmt: skip
 # Two names of one setting: that of the environment in lower case, and the one in its group.
 TWICE = {
     "token_ttl": ("tokens", "access_ttl"), "refresh_ttl": ("tokens", "idle_ttl"),
-    "session_ttl": ("tokens", "absolute_ttl"),
+    "session_ttl": ("tokens", "absolute_ttl"), "smtp_url": ("mail", "smtp"),
 }  # fmt: skip
 PRESETS = ("google", "github", "gitlab", "microsoft", "apple")
 LIMITED = ("login", "register", "refresh", "mail", "mail_account")
@@ -131,17 +133,31 @@ class Provider(Strict):
 
 def _smtp(value: Any) -> str:
     url = text(value, "an SMTP URL")
-    if url and not re.match(r"smtps?://[^\s/]", url):
-        raise NotRight(f"{shown(value)} is not an SMTP URL", "write smtp://user:password@host:587")
-    return url
+    try:
+        return url if not url or server_of(url) else ""
+    except ValueError as error:
+        raise NotRight(f"{shown(value)} is not an SMTP URL", str(error)) from None
+
+
+def _sender(value: Any) -> str:
+    sender = text(value, "a sender")
+    if re.search(r"[\x00-\x1f\x7f]", sender) or not re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(sender)[1]):
+        raise NotRight(f"{shown(value)} is no sender", 'write "Shop <no-reply@shop.example.com>"')
+    return sender
 
 
 class Mail(Strict):
     smtp: Annotated[str, parsed(_smtp, type="string")] = Field(
         default="", description="empty: mail is written to data/mail"
     )
-    from_: Text | None = Field(default=None, alias="from", description="the sender")
+    from_: Annotated[str, parsed(_sender, type="string")] | None = Field(
+        default=None, alias="from", description="the sender; default: no-reply at base_url's host"
+    )
     templates: FilePath | None = Field(default=None, description="a folder with your own")
+    language: Annotated[
+        str, pattern(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", "a language", "write one like en")
+    ] = Field(default="en", description="where a reader asks for none that there is")
+    new_device: Bool = Field(default=True, description="tell users of sign-ins from new devices")
 
 
 class Webhook(Strict):
@@ -319,7 +335,9 @@ class Identity(Strict):
         default=None, description="sqlite:PATH or postgresql://…; default: postern.db in the data folder"
     )
     redis_url: Text | None = Field(default=None, description="not available yet")
-    smtp_url: Text | None = Field(default=None, description="not available yet")
+    smtp_url: Annotated[str, parsed(_smtp, type="string")] | None = Field(
+        default=None, description="the same as mail.smtp"
+    )
     token_ttl: LastingTtl | None = Field(default=None, description="the same as tokens.access_ttl")
     refresh_ttl: LastingTtl | None = Field(default=None, description="the same as tokens.idle_ttl")
     session_ttl: Ttl | None = Field(default=None, description="the same as tokens.absolute_ttl")
@@ -356,7 +374,7 @@ class Identity(Strict):
     link_by_email: Bool = Field(
         default=False, description="a provider's verified address may open an account here; not available yet"
     )
-    mail: Mail = Field(default=Mail(), description="how mail is sent; not available yet")
+    mail: Mail = Field(default=Mail(), description="how mail is sent")
     webhooks: list[Webhook] = Field(default=[], description="who is told of events; not available yet")
     brand: Brand = Field(default=Brand(), description="how the pages look")
     retention: Retention = Field(default=Retention(), description="how long things are kept")

@@ -1,10 +1,11 @@
 """What the identity service is given: its part of the configuration, secrets included; never for an edge."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from gateway.config.snapshot import Record
+from gateway.model.binding import Binding
 
 LIMITS = {
     "login": (30, 60), "register": (20, 60), "refresh": (120, 60), "mail": (20, 60),
@@ -40,6 +41,29 @@ class Password(Record, frozen=True):
     lanes: int = 1
 
 
+class Mail(Record, frozen=True):
+    smtp: str = ""  # URL; empty: files in data/mail
+    sender: str = ""  # empty: no-reply at base_url's host
+    templates: str = ""  # a folder of the house's own
+    language: str = "en"  # where the reader asks for none that there is
+    new_device: bool = True  # tell users of sign-ins from devices not seen before
+
+
+class Issuer(Record, frozen=True):
+    """Somebody else's identity provider; the fields of `claims` name claims."""
+
+    issuer: str  # the iss of its tokens
+    audience: tuple[str, ...]
+    algorithms: tuple[str, ...]
+    jwks_uri: str = ""  # empty: as its openid-configuration says
+    ca: str = ""  # a file; empty: the system's
+    user_id: str = "sub"
+    email: str = "email"
+    name: str = "preferred_username"
+    groups: str = "groups"
+    roles: dict[str, str] = {}  # its group -> role here
+
+
 class Service(Record, frozen=True):
     secrets: tuple[str, ...] = ()  # POSTERN_SECRET, newest first; empty: data/secret
     database_url: str = "sqlite:data/postern.db"
@@ -51,7 +75,9 @@ class Service(Record, frozen=True):
     serve: tuple[str, ...] = ("api", "pages", "jwks")
     base_url: str = "http://127.0.0.1:4000"  # also the issuer of jwt access tokens
     tokens: Tokens = Tokens()
+    colour: str = ""  # of the brand
     cookie: Cookie = Cookie()
+    mail: Mail = Mail()
     password: Password = Password()
     registration: Literal["open", "invite", "closed"] = "open"
     confirmation: Literal["optional", "required"] = "optional"
@@ -61,11 +87,14 @@ class Service(Record, frozen=True):
     max_login_attempts: int = 5
     lockout_duration: float = 900.0
     cors_origins: tuple[str, ...] = ()
+    bind: Binding | None = None  # what a refresh is judged by
     forward_meta: tuple[str, ...] = ()
     audit_kept: float = 365 * 86400.0
     sessions_kept: float = 30 * 86400.0
     migrate: Literal["auto", "manual"] = "auto"
     admin_token: str = ""  # POSTERN_ADMIN_TOKEN, or data/admin-token
+    issuers: dict[str, Issuer] = {}
+    audiences: tuple[str, ...] = ()  # for whom assertions are made
 
     def __repr__(self) -> str:
         """Its secrets must not stand in a traceback."""
@@ -74,7 +103,9 @@ class Service(Record, frozen=True):
     def public(self) -> str:
         """What goes into the configuration's hash, which stands in every log line: no secret, and nothing of
         the place where it runs."""
-        own = dict.fromkeys(("database_url", "redis_url", "data", "name", "admin_token"), "")
+        own: dict[str, Any] = dict.fromkeys(("database_url", "redis_url", "data", "name", "admin_token"), "")
+        own["issuers"] = {name: msgspec.structs.replace(each, ca="") for name, each in self.issuers.items()}
+        own["mail"] = msgspec.structs.replace(self.mail, smtp="", templates="")
         return msgspec.json.encode(msgspec.structs.replace(self, secrets=(), **own)).decode()
 
 

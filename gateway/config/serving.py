@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.config import service as made
@@ -46,6 +47,7 @@ def chosen(document: Document, settings: Settings, base_url: str) -> dict[str, C
             "LOCKOUT_DURATION", _yaml(identity, "lockout_duration"), settings.lockout_duration,
             made.Service().lockout_duration,
         ),
+        "SMTP_URL": _pick("SMTP_URL", _smtp(identity), settings.smtp_url or None, ""),
         "CORS_ORIGINS": _pick("CORS_ORIGINS", _yaml(identity, "cors_origins"), settings.cors_origins, ()),
         "POSTERN_ADMIN_TOKEN": _pick("POSTERN_ADMIN_TOKEN", None, settings.admin_token or None, ""),
     }  # fmt: skip
@@ -71,6 +73,12 @@ def _life(identity: Identity, key: str) -> tuple[str, Any] | None:
     return _yaml(identity, key)
 
 
+def _smtp(identity: Identity) -> tuple[str, Any] | None:
+    if identity.mail.smtp:  # empty, as of an unset ${SMTP_URL:-}: not said
+        return "identity.mail.smtp", identity.mail.smtp
+    return _yaml(identity, "smtp_url") if identity.smtp_url else None
+
+
 def faults(document: Document, settings: Settings) -> Iterator[ConfigFault]:
     """What only shows when everything is known."""
     found = chosen(document, settings, "")
@@ -79,8 +87,10 @@ def faults(document: Document, settings: Settings) -> Iterator[ConfigFault]:
         yield ConfigFault("environment", 0, "POSTERN_SECRET", "with PostgreSQL it has to be set", hint)
 
 
-def service(document: Document, settings: Settings, name: str, base_url: str) -> made.Service:
-    """All of it; `base_url` is that of the snapshot."""
+def service(
+    document: Document, settings: Settings, name: str, base_url: str, folder: Path = Path()
+) -> made.Service:
+    """All of it; `base_url` is that of the snapshot, `folder` that of the file, where its paths begin."""
     identity = document.identity
     given = {key: one.value for key, one in chosen(document, settings, base_url).items()}
     tokens = identity.tokens
@@ -106,7 +116,15 @@ def service(document: Document, settings: Settings, name: str, base_url: str) ->
             on_reuse=tokens.on_reuse,  # type: ignore[arg-type]
             history=tokens.history,
         ),
+        colour=identity.brand.colour or "",
         cookie=cookie(identity, base_url),
+        mail=made.Mail(
+            smtp=given["SMTP_URL"],
+            sender=identity.mail.from_ or "",
+            templates=str(folder / identity.mail.templates) if identity.mail.templates else "",
+            language=identity.mail.language,
+            new_device=identity.mail.new_device,
+        ),
         password=made.Password(
             on=password is not None,
             min=password.min if password else usual.password.min,

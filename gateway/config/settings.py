@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from gateway.config import durations
 from gateway.config.faults import ConfigFault, shown
 from gateway.config.schema_policies import whole_origin
+from gateway.config.smtp_url import server_of
 
 SHORTEST_SECRET = 32  # bytes
 DATABASE_URL = re.compile(r"sqlite:[^\s\x00]+|postgres(ql)?://[^\s\x00]+")
@@ -55,6 +56,12 @@ def _read(parse: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
+def _smtp(value: str) -> str:
+    server_of(value)
+    return value
+
+
+Smtp = Annotated[str, _read(_smtp)]
 Secrets = Annotated[tuple[str, ...], _read(_secrets)]
 Span = Annotated[float, _read(_seconds)]
 Lasting = Annotated[float, _read(_some_seconds)]
@@ -75,7 +82,7 @@ class Settings(BaseSettings):
         default="", alias="DATABASE_URL", repr=False, pattern=f"^({DATABASE_URL.pattern})$"
     )
     redis_url: str = Field(default="", alias="REDIS_URL", repr=False)
-    smtp_url: str = Field(default="", alias="SMTP_URL", repr=False)
+    smtp_url: Smtp = Field(default="", alias="SMTP_URL", repr=False)
     base_url: str = Field(default="", alias="BASE_URL", pattern=r"^(https?://[^\s/]+(/\S*)?)?$")
     token_ttl: Lasting | None = Field(default=None, alias="TOKEN_TTL")
     refresh_ttl: Lasting | None = Field(default=None, alias="REFRESH_TTL")
@@ -129,7 +136,7 @@ _RULES = {
     ),
     "DATABASE_URL": _Rule("write sqlite:PATH or postgresql://user:password@host/name", secret=True),
     "REDIS_URL": _Rule("", secret=True),
-    "SMTP_URL": _Rule("", secret=True),
+    "SMTP_URL": _Rule("write smtp://user:password@host:587 or smtps://…", secret=True),
     "BASE_URL": _Rule("write one like https://shop.example.com", edge=True),
     "TOKEN_TTL": _Rule(_DURATION, edge=True),
     "REFRESH_TTL": _Rule(_DURATION),
@@ -147,7 +154,7 @@ _RULES = {
 # All that the environment may say, but for who the admin is.
 NAMES = frozenset({*_RULES, "REDIS_HOST", "JWT_SECRET"} - {"POSTERN_ADMIN_TOKEN"})
 # What this version can't use yet: a setting without an effect would be a promise that nobody keeps.
-_LATER = ("REDIS_URL", "REDIS_HOST", "SMTP_URL")
+_LATER = ("REDIS_URL", "REDIS_HOST")
 
 
 def read_settings(environ: Mapping[str, str], edge: bool = False) -> tuple[Settings, list[ConfigFault]]:

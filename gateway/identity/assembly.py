@@ -11,7 +11,9 @@ from gateway.identity.counters import Counters
 from gateway.identity.edge_book import EdgeBook
 from gateway.identity.keys import Keys
 from gateway.identity.leasing import Leasing
+from gateway.identity.letters import MAIL
 from gateway.identity.limits import Limits
+from gateway.identity.mail.carriers import mail_carrier
 from gateway.identity.outbox import Outbox
 from gateway.identity.passwords import Passwords
 from gateway.identity.propagation import Propagation
@@ -111,6 +113,8 @@ async def assemble(
         )
         await propagation.start()
         limits = Limits(Limiters(), settings)
+        outbox = Outbox(store, secrets, counters)
+        outbox.carriers[MAIL] = mail_carrier(settings)
         return Context(
             settings,
             store,
@@ -121,7 +125,7 @@ async def assemble(
             propagation,
             limits,
             counters,
-            Outbox(store, secrets, counters),
+            outbox,
         )
     except BaseException:
         await store.close()
@@ -142,5 +146,6 @@ def reconfigure(context: Context, settings: Service) -> None:
     context.keys.use(settings, context.secrets)
     context.passwords.use(settings)
     context.limits.use(settings)
+    context.outbox.carriers[MAIL] = mail_carrier(settings)
     context.propagation.token_ttl = settings.tokens.access_ttl
     context.settings = settings

@@ -25,6 +25,7 @@ RUNG = 0.02  # seconds from a ring to looking, in which the cause is committed
 SEND_WITHIN = 60.0
 CLAIMED = 120_000  # milliseconds: longer than a sending may take, or another would send it too
 AT_ONCE = 8
+REFUSALS = 3
 PAUSES = (5, 15, 60, 300, 900, 1800, 3600)  # seconds after the first failure, the second, …
 NOTHING = "none"  # a kind that is thrown away: the same work where there is nobody to write to
 _PURPOSE = "outbox"
@@ -32,6 +33,10 @@ _PURPOSE = "outbox"
 
 class NotNow(Exception):
     """It could not be sent; it is tried again. The text is for people: no address, nothing secret."""
+
+
+class Refused(NotNow):
+    """It was refused for good; tried a few times all the same, in case the one who refuses is mended."""
 
 
 class Never(Exception):
@@ -117,14 +122,13 @@ class Outbox:
             await self._carry(item, content)
         except NotNow as fault:
             failure = str(fault)
+            if isinstance(fault, Refused) and item.attempts >= REFUSALS:
+                self._throw_away(item, failure)
+                failure = ""
         except TimeoutError:
             failure = "it took too long"
         except (Never, NotOpened, msgspec.DecodeError) as fault:
-            log.error(
-                "it can't be sent and is thrown away",
-                extra={"kind": item.kind, "label": item.label, "why": str(fault)},
-            )
-            self._count(item.kind, "refused")
+            self._throw_away(item, str(fault))
         except Exception as fault:  # the class tells enough, and no text of it goes out
             log.error("sending crashed", extra={"kind": item.kind, "label": item.label})
             failure = type(fault).__name__
@@ -164,6 +168,13 @@ class Outbox:
                 extra={"kind": item.kind, "label": item.label, "attempts": item.attempts, "why": failure},
             )
             self._count(item.kind, "failed")
+
+    def _throw_away(self, item: Item, why: str) -> None:
+        log.error(
+            "it can't be sent and is thrown away",
+            extra={"kind": item.kind, "label": item.label, "why": why},
+        )
+        self._count(item.kind, "refused")
 
     def _count(self, kind: str, result: str) -> None:
         if kind == "mail":
