@@ -18,6 +18,10 @@ class Filled(str):
 
     template: str
 
+    def __repr__(self) -> str:
+        """For the configuration's hash, which stands in every log line, and for tracebacks."""
+        return repr(self.template)
+
 
 class Absent(str):
     """A value that needs a variable which is not set, or a file which can't be read."""
