@@ -56,6 +56,18 @@ CLIENT_CLOSED = _client("client_closed", 499, "The client went away", closes=Tru
 NO_ROUTE = _client("no_route", 404, "No route matches this request")
 METHOD_NOT_ALLOWED = _client("method_not_allowed", 405, "This place does not take that method")
 
+# Questions of other proxies (forward_auth)
+PROXY_NOT_TRUSTED = _client(
+    "proxy_not_trusted", 403, "Only a trusted proxy may ask here", "List its address under trusted_proxies."
+)
+ORIGINAL_MISSING = _client("original_missing", 400, "The proxy does not say what it asks about")
+ORIGINAL_UNCLEAR = _client("original_unclear", 400, "The proxy does not say clearly what it asks about")
+FORGED_HEADER = _client("forged_header", 400, "A client may not send this header")
+NOT_BY_FORWARD_AUTH = _client(
+    "not_by_forward_auth", 403, "Only the gateway's own listener can answer this",
+    "The proxy would take the answer for a yes: let it pass this request to the gateway itself.",
+)  # fmt: skip
+
 # Credentials and rights
 CREDENTIAL_MISSING = _client("credential_missing", 401, "Sign in first")
 INVALID_TOKEN = _client("invalid_token", 401, "The credential is not, or no longer, valid")
@@ -64,6 +76,10 @@ CROSS_SITE = _client(
     "cross_site", 403, "Another site may have sent this",
     "A request with a session cookie that changes something needs Sec-Fetch-Site: same-origin, or an Origin "
     "of this host or of csrf.trusted_origins; programs had better send a bearer token.",
+)  # fmt: skip
+BINDING_CHANGED = _client(
+    "binding_changed", 401, "This is not the place, or not the program, of the sign-in",
+    "Sign in again from here.",
 )  # fmt: skip
 SESSION_ENDED = _client("session_ended", 401, "The session behind this stream has ended")
 GUESSING = _client("too_many_unknown_credentials", 429, "Too many unknown credentials came from this address")
@@ -104,6 +120,7 @@ SHIPPED_ROLE = _client("shipped_role", 409, "This role is part of the gateway", 
 
 # The gateway's own side
 POLICY_CRASHED = Fault("policy_crashed", 500, "A policy of this route failed", "gateway")
+POLICY_TIMEOUT = Fault("policy_timeout", 503, "A policy of this route came to no verdict in time", "gateway")
 INTERNAL_ERROR = Fault("internal_error", 500, "The gateway failed", "gateway", closes=True)
 IDENTITY_UNAVAILABLE = Fault("identity_unavailable", 503, "Sign-in can't be checked just now", "gateway")
 STORE_UNAVAILABLE = Fault(
