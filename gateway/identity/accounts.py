@@ -7,8 +7,8 @@ import msgspec
 
 from gateway.identity import fields, names, registering, sessions, shapes
 from gateway.identity import roles as role_acts
+from gateway.identity.actors import OPERATOR, Actor
 from gateway.identity.audit import (
-    COMMAND_LINE,
     META_CHANGED,
     SESSION_REVOKED,
     USER_CHANGED,
@@ -23,7 +23,7 @@ from gateway.identity.context import Context
 from gateway.identity.lives import alive
 from gateway.identity.passwords import Busy
 from gateway.identity.sign_in import busy
-from gateway.identity.web import Asker, Refused
+from gateway.identity.web import Refused
 from gateway.model import faults
 from gateway.store import accounts as users
 from gateway.store import revocations, roles
@@ -60,7 +60,6 @@ async def add_user(
     username: str | None,
     password: str | None,
     given: Sequence[str] = (),
-    by: str = COMMAND_LINE,
 ) -> Known:
     """An account made for somebody: confirmed, with these roles beside `user`; without a password it needs a
     reset key. Refused, with every field that is not right."""
@@ -74,9 +73,9 @@ async def add_user(
     try:
         async with context.store.writing() as db:
             await role_acts.known(db, names_of_roles)
-            user = await registering.insert(db, user, names_of_roles, by)
+            user = await registering.insert(db, user, names_of_roles, OPERATOR.name)
             rights = await roles.of(db, user.user_id)
-            await audit(db, USER_REGISTERED, user.user_id, by, roles=names_of_roles)
+            await audit(db, USER_REGISTERED, user.user_id, OPERATOR.name, roles=names_of_roles)
     except Conflict as conflict:
         raise registering.taken(conflict) from None
     return Known(user, rights)
@@ -110,7 +109,7 @@ async def sessions_of(context: Context, user_id: str) -> list[Session]:
 
 
 async def change_profile(
-    context: Context, user_id: str, change: Profile, asker: Asker
+    context: Context, user_id: str, change: Profile, actor: Actor
 ) -> tuple[User, "Settled"]:
     found = fields.Fields()
     username = found.take("username", names.username, change.username)
@@ -130,7 +129,7 @@ async def change_profile(
         )
 
     sent = [name for name in Profile.__struct_fields__ if getattr(change, name) is not None]
-    return await _save(context, user_id, changed, USER_CHANGED, user_id, asker, fields=sent)
+    return await _save(context, user_id, changed, USER_CHANGED, actor, fields=sent)
 
 
 async def change_meta(
@@ -138,8 +137,7 @@ async def change_meta(
     user_id: str,
     public: dict[str, Any] | None,
     protected: dict[str, Any] | None,
-    by: str,
-    asker: Asker | None = None,
+    actor: Actor,
 ) -> "Settled":
     """By an admin; each is merged, null takes a key away."""
 
@@ -149,68 +147,77 @@ async def change_meta(
         return msgspec.structs.replace(user, protected=ours or user.protected, meta=theirs or user.meta)
 
     keys = sorted({*(public or {}), *(protected or {})})
-    _, settled = await _save(context, user_id, changed, META_CHANGED, by, asker, keys=keys)
+    _, settled = await _save(context, user_id, changed, META_CHANGED, actor, keys=keys)
     return settled
 
 
-async def lock(context: Context, user_id: str, why: str, by: str, asker: Asker | None = None) -> "Settled":
+async def lock(context: Context, user_id: str, why: str, actor: Actor) -> "Settled":
     """Nobody can sign in to it; its sessions end."""
     async with context.store.writing() as db:
         async with role_acts.Admins(db):
-            await _held(db, user_id)
+            await _held(db, user_id, actor)
             new = await users.lock(db, user_id, why)
         await sessions.end_all(context, db, user_id, "locked")
         if new:
-            await audit(db, USER_LOCKED, user_id, by, asker=asker, why=why)
+            await audit(db, USER_LOCKED, user_id, actor.name, asker=actor.asker, why=why)
     return await context.propagation.settle(db.revocations)
 
 
-async def unlock(context: Context, user_id: str, by: str, asker: Asker | None = None) -> None:
+async def unlock(context: Context, user_id: str, actor: Actor) -> None:
     """It may sign in again; what was counted against it is forgotten too."""
     async with context.store.writing() as db:
-        user = await _held(db, user_id)
+        await actor.begin(db)
+        user = await _held(db, user_id, actor)
         if await users.unlock(db, user_id):
-            await audit(db, USER_UNLOCKED, user_id, by, asker=asker)
+            await audit(db, USER_UNLOCKED, user_id, actor.name, asker=actor.asker)
     await context.limits.lockout.forget(user.email_key)
 
 
-async def confirm(context: Context, user_id: str, by: str, asker: Asker | None = None) -> "Settled":
+async def confirm(context: Context, user_id: str, actor: Actor) -> "Settled":
     """Somebody vouches for the account; its address stays unproved."""
 
     def changed(user: User) -> User:
         return msgspec.structs.replace(user, confirmed=True)
 
-    return (await _save(context, user_id, changed, USER_CONFIRMED, by, asker))[1]
+    return (await _save(context, user_id, changed, USER_CONFIRMED, actor))[1]
 
 
-async def delete(context: Context, user_id: str, by: str, asker: Asker | None = None) -> "Settled":
+async def delete(context: Context, user_id: str, actor: Actor) -> "Settled":
     """The account and all that is its own, except what the audit trail says."""
     async with context.store.writing() as db:
         async with role_acts.Admins(db):
-            user = await _held(db, user_id)
+            user = await _held(db, user_id, actor)
             await sessions.end_all(context, db, user.user_id, "deleted")
             await users.delete(db, user.user_id)
-        await audit(db, USER_DELETED, user_id, by, asker=asker)
+        await audit(db, USER_DELETED, user_id, actor.name, asker=actor.asker)
     return await context.propagation.settle(db.revocations)
 
 
-async def revoke_all(context: Context, user_id: str, by: str, asker: Asker | None = None) -> "Settled":
+async def revoke_all(context: Context, user_id: str, actor: Actor) -> "Settled":
     """Every session of the user ends."""
     async with context.store.writing() as db:
-        await _held(db, user_id)
+        await actor.begin(db)
+        await _held(db, user_id, actor)
         ended = await sessions.end_all(context, db, user_id, "revoked")
-        await audit(db, SESSION_REVOKED, user_id, by, asker=asker, sessions=ended)
+        await audit(db, SESSION_REVOKED, user_id, actor.name, asker=actor.asker, sessions=ended)
     return await context.propagation.settle(db.revocations)
 
 
-async def revoke(context: Context, session_id: str, by: str, asker: Asker | None = None) -> "Settled":
+async def revoke(context: Context, session_id: str, actor: Actor) -> "Settled":
     """One session ends, whosever it is."""
     async with context.store.writing() as db:
+        await actor.begin(db)
+        known = await rows.by_id(db, session_id)
+        if known is not None:
+            await users.locked(db, known.user_id)  # before those of two sessions that may both be its
+        await actor.still(db)
         session = await rows.locked(db, session_id)
         if session is None or not alive(session, db.now):
             raise Refused(faults.NOT_FOUND, "There is no such session.")
         await sessions.end(context, db, session, "revoked")
-        await audit(db, SESSION_REVOKED, session.user_id, by, session=session_id, asker=asker)
+        await audit(
+            db, SESSION_REVOKED, session.user_id, actor.name, session=session_id, asker=actor.asker
+        )  # fmt: skip
     return await context.propagation.settle(db.revocations)
 
 
@@ -219,16 +226,16 @@ async def _save(
     user_id: str,
     changed: Callable[[User], User],
     event: str,
-    by: str,
-    asker: Asker | None,
+    actor: Actor,
     **data: Any,
 ) -> tuple[User, "Settled"]:
     try:
         async with context.store.writing() as db:
-            user = changed(await _held(db, user_id))
+            await actor.begin(db)
+            user = changed(await _held(db, user_id, actor))
             await users.save(db, user)
             await revocations.write(db, "changed", user=user_id)
-            await audit(db, event, user_id, by, asker=asker, **data)
+            await audit(db, event, user_id, actor.name, asker=actor.asker, **data)
     except Conflict as conflict:
         raise registering.taken(conflict) from None
     return user, await context.propagation.settle(db.revocations)
@@ -256,8 +263,10 @@ async def _there(db: "Database", user_id: str) -> User:
     return user
 
 
-async def _held(db: "Database", user_id: str) -> User:
+async def _held(db: "Database", user_id: str, actor: Actor) -> User:
+    """The user under its lock, and then who acts on it under its own."""
     user = await users.locked(db, user_id)
+    await actor.still(db)
     if user is None:
         raise Refused(faults.NOT_FOUND, "There is no such user.")
     return user

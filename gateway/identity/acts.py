@@ -9,7 +9,8 @@ import msgspec
 from gateway.identity import accounts, lives, resolving, tokens
 from gateway.identity import roles as role_acts
 from gateway.identity.accounts import Known
-from gateway.identity.audit import COMMAND_LINE, KEYS_ROTATED, audit
+from gateway.identity.actors import OPERATOR
+from gateway.identity.audit import KEYS_ROTATED, audit
 from gateway.identity.context import Context
 from gateway.identity.control_client import ActRefused
 from gateway.identity.shapes import iso, session_answer, user_answer
@@ -95,20 +96,20 @@ async def lock_user(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     """Nobody signs in to it, and its sessions end."""
     asked = _given(Named, given)
     known = await _found(context, asked.who)
-    settled = await accounts.lock(context, known.user.user_id, asked.why[:_LONGEST_WHY], COMMAND_LINE)
+    settled = await accounts.lock(context, known.user.user_id, asked.why[:_LONGEST_WHY], OPERATOR)
     return await _after(context, known, settled)
 
 
 async def unlock_user(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     known = await _found(context, _given(Named, given).who)
-    await accounts.unlock(context, known.user.user_id, COMMAND_LINE)
+    await accounts.unlock(context, known.user.user_id, OPERATOR)
     return await _after(context, known)
 
 
 async def confirm_user(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     """Where `confirmation: required` is set, it may sign in from now on."""
     known = await _found(context, _given(Named, given).who)
-    settled = await accounts.confirm(context, known.user.user_id, COMMAND_LINE)
+    settled = await accounts.confirm(context, known.user.user_id, OPERATOR)
     return await _after(context, known, settled)
 
 
@@ -121,7 +122,7 @@ async def change_roles(context: Context, given: dict[str, Any]) -> dict[str, Any
     if not asked.add and not asked.remove:
         return {"user": _shown(known)}
     wanted = (set(known.rights.roles) | set(asked.add)) - set(asked.remove)
-    settled = await role_acts.set_of(context, known.user.user_id, wanted, COMMAND_LINE)
+    settled = await role_acts.set_of(context, known.user.user_id, wanted, OPERATOR)
     return await _after(context, known, settled)
 
 
@@ -169,10 +170,10 @@ async def show_session(context: Context, given: dict[str, Any]) -> dict[str, Any
 async def revoke_sessions(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     asked = _given(Ended, given)
     if asked.session:
-        return _told(await accounts.revoke(context, asked.session, COMMAND_LINE), {"ended": 1})
+        return _told(await accounts.revoke(context, asked.session, OPERATOR), {"ended": 1})
     known = await _found(context, asked.who)
     ended = len(await _sessions(context, known))
-    return _told(await accounts.revoke_all(context, known.user.user_id, COMMAND_LINE), {"ended": ended})
+    return _told(await accounts.revoke_all(context, known.user.user_id, OPERATOR), {"ended": ended})
 
 
 # Tokens and keys
@@ -255,7 +256,7 @@ async def list_keys(context: Context, given: dict[str, Any]) -> dict[str, Any]:
 async def rotate_keys(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     kid = await context.keys.rotate(context.store)
     async with context.store.writing() as db:
-        await audit(db, KEYS_ROTATED, actor=COMMAND_LINE, kid=kid)
+        await audit(db, KEYS_ROTATED, actor=OPERATOR.name, kid=kid)
     return {"kid": kid}
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.identity import fields, names
+from gateway.identity.actors import OPERATOR, Actor
 from gateway.identity.audit import INVITE_MADE, INVITE_WITHDRAWN, audit
 from gateway.identity.context import Context
-from gateway.identity.web import Asker, Refused
+from gateway.identity.web import Refused
 from gateway.model import credentials, faults
 from gateway.store import onetime, roles
 from gateway.store.onetime import OneTimeKey
@@ -40,17 +41,18 @@ async def make(
     email: str = "",
     given: Sequence[str] = (),
     lasts: float = LASTS,
-    by: str = "",
-    asker: Asker | None = None,
+    actor: Actor = OPERATOR,
 ) -> tuple[str, Invite]:
     """The key, shown this once, and what is kept of it."""
     found = fields.Fields()
     address = found.take("email", names.email, email or None)
     found.refuse()
-    terms = Terms(address.key if address else "", tuple(sorted(set(given))), by)
+    terms = Terms(address.key if address else "", tuple(sorted(set(given))), actor.name)
     key = credentials.new(credentials.INVITE)
     stored = credentials.stored(key)
     async with context.store.writing() as db:
+        await actor.begin(db)
+        await actor.still(db)
         known = {role.name for role in await roles.every(db)}
         for role in terms.roles:
             if role not in known:
@@ -58,7 +60,9 @@ async def make(
         found.refuse()
         expires = db.now + round(lasts * 1000)
         await onetime.insert(db, stored, credentials.INVITE, expires, data=fields.json(terms))
-        await audit(db, INVITE_MADE, actor=by, asker=asker, invite=_id(stored), roles=terms.roles)
+        await audit(
+            db, INVITE_MADE, actor=actor.name, asker=actor.asker, invite=_id(stored), roles=terms.roles
+        )  # fmt: skip
         made = Invite(_id(stored), terms, db.now, expires)
     return key, made
 
@@ -69,11 +73,13 @@ async def listed(context: Context) -> list[Invite]:
         return [_invite(each) for each in await onetime.good_of(db, credentials.INVITE)]
 
 
-async def withdraw(context: Context, invite_id: str, by: str, asker: Asker | None = None) -> None:
+async def withdraw(context: Context, invite_id: str, actor: Actor) -> None:
     async with context.store.writing() as db:
+        await actor.begin(db)
+        await actor.still(db)
         for each in await onetime.good_of(db, credentials.INVITE):
             if _id(each.hash) == invite_id and await onetime.delete(db, each.hash, credentials.INVITE):
-                await audit(db, INVITE_WITHDRAWN, actor=by, asker=asker, invite=invite_id)
+                await audit(db, INVITE_WITHDRAWN, actor=actor.name, asker=actor.asker, invite=invite_id)
                 return
         raise Refused(faults.NOT_FOUND)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.identity import fields, sessions
+from gateway.identity.actors import Actor
 from gateway.identity.audit import PASSWORD_CHANGED, PASSWORD_RESET_MADE, SESSION_CREATED, audit
 from gateway.identity.context import Context
 from gateway.identity.passwords import Busy
@@ -50,21 +51,22 @@ async def change(
     return SignedIn(opened, user, rights.roles, rights.permissions, now), settled
 
 
-async def make_reset(
-    context: Context, user_id: str, by: str, asker: Asker | None = None
-) -> tuple[str, "Settled"]:
+async def make_reset(context: Context, user_id: str, actor: Actor) -> tuple[str, "Settled"]:
     """A key for another password, shown to the admin this once, for the user. The password there was stops
     working, all sessions end, and older such keys are void."""
     key = credentials.new(credentials.RESET)
     async with context.store.writing() as db:
-        if await users.locked(db, user_id) is None:
+        await actor.begin(db)
+        held = await users.locked(db, user_id)
+        await actor.still(db)
+        if held is None:
             raise Refused(faults.NOT_FOUND)
         await users.set_password(db, user_id, None)
         await onetime.drop_all_of(db, user_id)
         await sessions.end_all(context, db, user_id, "password_reset")
         expires = db.now + RESET_FOR
         await onetime.insert(db, credentials.stored(key), credentials.RESET, expires, user_id)
-        await audit(db, PASSWORD_RESET_MADE, user_id, by, asker=asker)
+        await audit(db, PASSWORD_RESET_MADE, user_id, actor.name, asker=actor.asker)
     return key, await context.propagation.settle(db.revocations)
 
 

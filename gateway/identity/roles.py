@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from gateway.identity.actors import Actor, one_at_a_time
 from gateway.identity.audit import ROLE_CHANGED, ROLE_DELETED, ROLE_MADE, ROLES_CHANGED, audit
 from gateway.identity.context import Context
 from gateway.identity.fields import Fields
-from gateway.identity.web import ADMIN, Asker, Refused
+from gateway.identity.web import ADMIN, Refused
 from gateway.model import faults
 from gateway.store import accounts as users
-from gateway.store import facts, revocations
+from gateway.store import revocations
 from gateway.store import roles as rows
 from gateway.store.faults import Conflict
 from gateway.store.roles import Role
@@ -32,9 +33,7 @@ async def listed(context: Context) -> list[Role]:
         return await rows.every(db)
 
 
-async def make(
-    context: Context, name: str, permissions: Iterable[str], by: str, asker: Asker | None = None
-) -> Role:
+async def make(context: Context, name: str, permissions: Iterable[str], actor: Actor) -> Role:
     """A new role, which nobody has yet."""
     given = sorted(set(permissions))
     found = Fields()
@@ -43,60 +42,64 @@ async def make(
     _check(found, given)
     try:
         async with context.store.writing() as db:
+            await actor.begin(db)
+            await actor.still(db)
             await rows.insert(db, name, given)
-            await audit(db, ROLE_MADE, actor=by, asker=asker, role=name, permissions=given)
+            await audit(
+                db, ROLE_MADE, actor=actor.name, asker=actor.asker, role=name, permissions=given
+            )  # fmt: skip
             return Role(name, tuple(given), db.now)
     except Conflict:
         raise Refused(faults.ROLE_TAKEN) from None
 
 
-async def change(
-    context: Context, name: str, permissions: Iterable[str], by: str, asker: Asker | None = None
-) -> "Settled":
+async def change(context: Context, name: str, permissions: Iterable[str], actor: Actor) -> "Settled":
     """The role has exactly these permissions from now on, for all who have it."""
     given = sorted(set(permissions))
     _check(Fields(), given)
     async with context.store.writing() as db:
         async with Admins(db):
+            await actor.still(db)
             if not await rows.update(db, name, given):
                 raise Refused(faults.NOT_FOUND)
         await revocations.write(db, "changed")  # of nobody in particular: everybody is looked at again
-        await audit(db, ROLE_CHANGED, actor=by, asker=asker, role=name, permissions=given)
+        await audit(db, ROLE_CHANGED, actor=actor.name, asker=actor.asker, role=name, permissions=given)
     return await context.propagation.settle(db.revocations)
 
 
-async def delete(context: Context, name: str, by: str, asker: Asker | None = None) -> "Settled":
+async def delete(context: Context, name: str, actor: Actor) -> "Settled":
     """Nobody has it any more."""
     if name in SHIPPED:
         raise Refused(faults.SHIPPED_ROLE)
     async with context.store.writing() as db:
         async with Admins(db):
+            await actor.still(db)
             if not await rows.delete(db, name):
                 raise Refused(faults.NOT_FOUND)
         await revocations.write(db, "changed")
-        await audit(db, ROLE_DELETED, actor=by, asker=asker, role=name)
+        await audit(db, ROLE_DELETED, actor=actor.name, asker=actor.asker, role=name)
     return await context.propagation.settle(db.revocations)
 
 
-async def set_of(
-    context: Context, user_id: str, wanted: Iterable[str], by: str, asker: Asker | None = None
-) -> "Settled":
+async def set_of(context: Context, user_id: str, wanted: Iterable[str], actor: Actor) -> "Settled":
     """The user has exactly these roles from now on."""
     names = set(wanted)
     async with context.store.writing() as db:
         async with Admins(db):
-            if await users.locked(db, user_id) is None:
+            held = await users.locked(db, user_id)
+            await actor.still(db)
+            if held is None:
                 raise Refused(faults.NOT_FOUND)
             await known(db, names)
             before = set((await rows.of(db, user_id)).roles)
             for name in sorted(names - before):
-                await rows.grant(db, user_id, name, by)
+                await rows.grant(db, user_id, name, actor.name)
             for name in sorted(before - names):
                 await rows.withdraw(db, user_id, name)
         await revocations.write(db, "changed", user=user_id)  # an edge may not know an earlier change yet
         if names != before:
             await audit(
-                db, ROLES_CHANGED, user_id, by, asker=asker,
+                db, ROLES_CHANGED, user_id, actor.name, asker=actor.asker,
                 given=sorted(names - before), taken=sorted(before - names),
             )  # fmt: skip
     return await context.propagation.settle(db.revocations)
@@ -121,7 +124,7 @@ class Admins:
         self._before = 0
 
     async def __aenter__(self) -> None:
-        await facts.lock(self._db, "lock_admins")
+        await one_at_a_time(self._db)
         self._before = await rows.able(self._db, ADMIN)
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:

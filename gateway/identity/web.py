@@ -165,7 +165,7 @@ async def who(call: Call, need: Who = "caller") -> Caller:
     """The caller, by bearer or by cookie; refused when there is none or it may not do this."""
     caller = call.caller or await _caller(call)
     if need in ("admin", "fresh admin") and ADMIN not in caller.permissions:
-        raise Refused(faults.INSUFFICIENT_SCOPE, "", challenge("insufficient_scope", f'scope="{ADMIN}"'))
+        raise missing_scope(ADMIN)
     if need in ("fresh", "fresh admin") and not caller.fresh:
         raise Refused(
             faults.INSUFFICIENT_USER_AUTHENTICATION,
@@ -173,6 +173,11 @@ async def who(call: Call, need: Who = "caller") -> Caller:
             challenge("insufficient_user_authentication", f"max_age={FRESH // 1000}"),
         )
     return caller
+
+
+def missing_scope(permission: str) -> Refused:
+    told = challenge("insufficient_scope", f'scope="{permission}"')
+    return Refused(faults.INSUFFICIENT_SCOPE, "", told)
 
 
 async def _caller(call: Call) -> Caller:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.store.database import Store
-from tests.identity.rig import Rig, running
+from tests.identity.house import Actor, house, signed_in
+from tests.identity.rig import Rig
 from tests.kit.postgres import Postgres, postgres_server
 
 __all__ = ["postgres_server"]
@@ -34,5 +35,15 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def rig(database: str) -> AsyncIterator[Rig]:
-    async with running(database) as rig:
+    async with house(database) as rig:
         yield rig
+
+
+@pytest.fixture
+async def root(rig: Rig) -> Actor:
+    return await signed_in(rig, "root", "admin")
+
+
+@pytest.fixture
+async def ada(rig: Rig) -> Actor:
+    return await signed_in(rig, "ada")

@@ -1,19 +1,11 @@
 """One's own account: profile, password, proof, trail, deletion; and accounts made for somebody."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from gateway.identity import accounts
 from gateway.identity.web import Refused
-from tests.identity.house import ALL_KNOW, NEW, PASSWORD, SAME, WRONG, house, login, news, register, trail
+from tests.identity.house import ALL_KNOW, NEW, PASSWORD, SAME, WRONG, login, news, register, trail
 from tests.identity.rig import Rig, cookie_of
-
-
-@pytest.fixture
-async def rig(database: str) -> AsyncIterator[Rig]:
-    async with house(database) as rig:
-        yield rig
 
 
 async def test_me_shows_and_changes_the_profile_and_every_edge_is_told(rig: Rig) -> None:

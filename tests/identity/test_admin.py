@@ -1,38 +1,22 @@
 """Administration: who may, what each act does, that it is told to the edges and written down."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
 
 from gateway.identity import accounts, purge
+from gateway.identity.actors import OPERATOR
 from gateway.identity.table import endpoints
 from gateway.identity.web import Refused
 from gateway.model import credentials
 from gateway.store import events, onetime
-from tests.identity.house import ALL_KNOW, NEW, PASSWORD, Actor, house, news, signed_in
+from tests.identity.house import ALL_KNOW, NEW, PASSWORD, Actor, news, signed_in
 from tests.identity.rig import Rig
 
 DAY = 86_400
 DONE = {"propagated": ALL_KNOW}
-
-
-@pytest.fixture
-async def rig(database: str) -> AsyncIterator[Rig]:
-    async with house(database) as rig:
-        yield rig
-
-
-@pytest.fixture
-async def root(rig: Rig) -> Actor:
-    return await signed_in(rig, "root", "admin")
-
-
-@pytest.fixture
-async def ada(rig: Rig) -> Actor:
-    return await signed_in(rig, "ada")
 
 
 async def last_event(rig: Rig) -> events.Event:
@@ -249,8 +233,8 @@ async def test_the_last_admin_stays_one(rig: Rig, root: Actor) -> None:
 async def test_of_two_admins_who_remove_each_other_one_is_left(rig: Rig, root: Actor) -> None:
     other = await signed_in(rig, "other", "admin")
     answers = await asyncio.gather(
-        accounts.delete(rig.context, other.id, root.id),
-        accounts.delete(rig.context, root.id, other.id),
+        accounts.delete(rig.context, other.id, OPERATOR),
+        accounts.delete(rig.context, root.id, OPERATOR),
         return_exceptions=True,
     )
     (refused,) = [each for each in answers if isinstance(each, BaseException)]

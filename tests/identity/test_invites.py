@@ -1,35 +1,18 @@
 """Invites: used once, by whom they are for, before they expire (T29)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-import pytest
 
 from gateway.identity import roles as role_acts
-from tests.identity.house import PASSWORD, Actor, house, signed_in
+from gateway.identity.actors import OPERATOR
+from tests.identity.house import PASSWORD, Actor
 from tests.identity.rig import Answer, Rig
 
 
-@pytest.fixture
-async def rig(database: str) -> AsyncIterator[Rig]:
-    async with house(database) as rig:
-        yield rig
-
-
-@pytest.fixture
-async def root(rig: Rig) -> Actor:
-    return await signed_in(rig, "root", "admin")
-
-
-@pytest.fixture
-async def ada(rig: Rig) -> Actor:
-    return await signed_in(rig, "ada")
-
-
 async def test_an_invite_lets_one_in_with_its_roles(rig: Rig, root: Actor) -> None:
-    await role_acts.make(rig.context, "editor", ["a:read"], root.id)
+    await role_acts.make(rig.context, "editor", ["a:read"], OPERATOR)
     made = await root.ask("POST", "/admin/invites", {"roles": ["editor"], "expires_in": 3600})
     assert made.status == 201 and made.body["invite"].startswith("psi_")
     (listed,) = (await root.ask("GET", "/admin/invites")).body["invites"]

@@ -1,7 +1,6 @@
 """Registering: what is taken of what is sent, who may, and that nobody learns who has an account."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -12,12 +11,6 @@ from gateway.model import credentials
 from gateway.store import onetime
 from tests.identity.house import PASSWORD, SAME, Work, house, login, register, told, trail
 from tests.identity.rig import Rig, cookie_of
-
-
-@pytest.fixture
-async def rig(database: str) -> AsyncIterator[Rig]:
-    async with house(database) as rig:
-        yield rig
 
 
 async def test_register_gives_an_account_with_the_role_user_and_tokens(rig: Rig) -> None:

@@ -1,8 +1,9 @@
 """POST /admin/keys/rotate: the next signing key now."""
 
+from gateway.identity import actors
 from gateway.identity.audit import KEYS_ROTATED, audit
 from gateway.identity.shapes import Said
-from gateway.identity.web import Call, Endpoint, Reply, answer, who
+from gateway.identity.web import Call, Endpoint, Reply, answer
 
 
 class RotatedSaid(Said):
@@ -12,10 +13,12 @@ class RotatedSaid(Said):
 
 
 async def rotate(call: Call) -> Reply:
-    context, caller = call.context, await who(call)
+    context, actor = call.context, await actors.admin(call)
     async with context.store.writing() as db:
+        await actor.begin(db)
+        await actor.still(db)
         kid = await context.keys.next_key(db)
-        await audit(db, KEYS_ROTATED, actor=caller.user.user_id, asker=call.asker, kid=kid)
+        await audit(db, KEYS_ROTATED, actor=actor.name, asker=call.asker, kid=kid)
     await context.keys.tend(context.store)
     return answer(200, {"kid": kid})
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import Field
 
-from gateway.identity import roles
+from gateway.identity import actors, roles
 from gateway.identity.shapes import Said, Settled, Unsettled, iso
-from gateway.identity.web import Body, Call, Endpoint, Reply, answer, settled_answer, who
+from gateway.identity.web import Body, Call, Endpoint, Reply, answer, settled_answer
 from gateway.model import faults
 from gateway.store.roles import Role
 
@@ -43,18 +43,18 @@ async def listed(call: Call) -> Reply:
 
 
 async def made(call: Call) -> Reply:
-    by, body = (await who(call)).user.user_id, call.body
-    return answer(201, _told(await roles.make(call.context, body.name, body.permissions, by, call.asker)))
+    actor, body = await actors.admin(call), call.body
+    return answer(201, _told(await roles.make(call.context, body.name, body.permissions, actor)))
 
 
 async def changed(call: Call) -> Reply:
-    by, name = (await who(call)).user.user_id, call.path["name"]
-    return settled_answer(await roles.change(call.context, name, call.body.permissions, by, call.asker))
+    actor, name = await actors.admin(call), call.path["name"]
+    return settled_answer(await roles.change(call.context, name, call.body.permissions, actor))
 
 
 async def deleted(call: Call) -> Reply:
-    by = (await who(call)).user.user_id
-    return settled_answer(await roles.delete(call.context, call.path["name"], by, call.asker))
+    actor = await actors.admin(call)
+    return settled_answer(await roles.delete(call.context, call.path["name"], actor))
 
 
 ROUTES = [

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from gateway.identity import accounts
+from gateway.identity import accounts, actors
 from gateway.identity.shapes import Said, SessionSaid, Settled, Unsettled, session_answer
 from gateway.identity.web import Call, Endpoint, Query, Refused, Reply, answer, settled_answer, who
 from gateway.model import faults
@@ -36,10 +36,10 @@ async def listed(call: Call) -> Reply:
 
 
 async def ended(call: Call) -> Reply:
-    by, session_id = (await who(call)).user.user_id, call.path["session_id"]
+    actor, session_id = await actors.admin(call), call.path["session_id"]
     if id_bytes(session_id) is None:
         raise Refused(faults.NOT_FOUND)
-    return settled_answer(await accounts.revoke(call.context, session_id, by, call.asker))
+    return settled_answer(await accounts.revoke(call.context, session_id, actor))
 
 
 ROUTES = [

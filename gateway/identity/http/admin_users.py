@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from gateway.identity import accounts, password_change, roles
+from gateway.identity import accounts, actors, password_change, roles
 from gateway.identity.accounts import Known
 from gateway.identity.shapes import (
     Pending,
@@ -129,23 +129,22 @@ async def shown(call: Call) -> Reply:
 
 
 async def deleted(call: Call) -> Reply:
-    by = (await who(call)).user.user_id
-    return settled_answer(await accounts.delete(call.context, call.path["user_id"], by, call.asker))
+    actor = await actors.admin(call)
+    return settled_answer(await accounts.delete(call.context, call.path["user_id"], actor))
 
 
 async def given_roles(call: Call) -> Reply:
-    by, user_id = (await who(call)).user.user_id, call.path["user_id"]
-    return settled_answer(await roles.set_of(call.context, user_id, call.body.roles, by, call.asker))
+    actor, user_id = await actors.admin(call), call.path["user_id"]
+    return settled_answer(await roles.set_of(call.context, user_id, call.body.roles, actor))
 
 
 async def locked(call: Call) -> Reply:
-    by, user_id = (await who(call)).user.user_id, call.path["user_id"]
-    return settled_answer(await accounts.lock(call.context, user_id, call.body.why, by, call.asker))
+    actor, user_id = await actors.admin(call), call.path["user_id"]
+    return settled_answer(await accounts.lock(call.context, user_id, call.body.why, actor))
 
 
 async def unlocked(call: Call) -> Reply:
-    by = (await who(call)).user.user_id
-    await accounts.unlock(call.context, call.path["user_id"], by, call.asker)
+    await accounts.unlock(call.context, call.path["user_id"], await actors.admin(call))
     return answer(200, whole(await accounts.by_id(call.context, call.path["user_id"])))
 
 
@@ -156,21 +155,20 @@ async def sessions_listed(call: Call) -> Reply:
 
 
 async def sessions_ended(call: Call) -> Reply:
-    by = (await who(call)).user.user_id
-    return settled_answer(await accounts.revoke_all(call.context, call.path["user_id"], by, call.asker))
+    actor = await actors.admin(call)
+    return settled_answer(await accounts.revoke_all(call.context, call.path["user_id"], actor))
 
 
 async def given_meta(call: Call) -> Reply:
-    by, body = (await who(call)).user.user_id, call.body
-    settled = await accounts.change_meta(
-        call.context, call.path["user_id"], body.public, body.protected, by, call.asker
+    actor, body, user_id = await actors.admin(call), call.body, call.path["user_id"]
+    return settled_answer(
+        await accounts.change_meta(call.context, user_id, body.public, body.protected, actor)
     )
-    return settled_answer(settled)
 
 
 async def password_reset(call: Call) -> Reply:
-    by = (await who(call)).user.user_id
-    key, settled = await password_change.make_reset(call.context, call.path["user_id"], by, call.asker)
+    actor = await actors.admin(call)
+    key, settled = await password_change.make_reset(call.context, call.path["user_id"], actor)
     return settled_answer(settled, {"key": key, "expires_in": password_change.RESET_FOR // 1000})
 
 

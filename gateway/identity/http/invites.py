@@ -4,10 +4,10 @@ from typing import Any
 
 from pydantic import Field
 
-from gateway.identity import invites
+from gateway.identity import actors, invites
 from gateway.identity.invites import Invite
 from gateway.identity.shapes import Said, iso
-from gateway.identity.web import Body, Call, Endpoint, Reply, answer, who
+from gateway.identity.web import Body, Call, Endpoint, Reply, answer
 from gateway.model import faults
 
 
@@ -50,10 +50,8 @@ def _told(invite: Invite) -> dict[str, Any]:
 
 
 async def made(call: Call) -> Reply:
-    caller, body = await who(call), call.body
-    key, invite = await invites.make(
-        call.context, body.email, body.roles, body.expires_in, caller.user.user_id, call.asker
-    )
+    actor, body = await actors.admin(call), call.body
+    key, invite = await invites.make(call.context, body.email, body.roles, body.expires_in, actor)
     return answer(201, _told(invite) | {"invite": key})
 
 
@@ -62,8 +60,7 @@ async def listed(call: Call) -> Reply:
 
 
 async def withdrawn(call: Call) -> Reply:
-    caller = await who(call)
-    await invites.withdraw(call.context, call.path["invite_id"], caller.user.user_id, call.asker)
+    await invites.withdraw(call.context, call.path["invite_id"], await actors.admin(call))
     return answer(204)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from gateway.identity import accounts
+from gateway.identity import accounts, actors
 from gateway.identity.http.logout import cleared
 from gateway.identity.shapes import Pending, Propagated, Settled, Unsettled, UserSaid, user_answer
 from gateway.identity.web import Call, Endpoint, OpenBody, Reply, answer, settled_answer, who
@@ -40,13 +40,14 @@ async def shown(call: Call) -> Reply:
 async def changed(call: Call) -> Reply:
     caller, body = await who(call), call.body
     change = accounts.Profile(body.username, body.first_name, body.last_name, body.meta)
-    user, settled = await accounts.change_profile(call.context, caller.user.user_id, change, call.asker)
+    actor = await actors.owner(call)
+    user, settled = await accounts.change_profile(call.context, caller.user.user_id, change, actor)
     return settled_answer(settled, user_answer(user, caller.roles, caller.permissions))
 
 
 async def deleted(call: Call) -> Reply:
     caller = await who(call)
-    settled = await accounts.delete(call.context, caller.user.user_id, caller.user.user_id, call.asker)
+    settled = await accounts.delete(call.context, caller.user.user_id, await actors.owner(call))
     return settled_answer(settled, headers=cleared(call, caller))
 
 
