@@ -13,14 +13,16 @@ class Fixed(msgspec.Struct, frozen=True):
     workers: int
     tls: bool  # on or off: certificates may change
     redirect: Listen | None
+    forward_auth: tuple[Listen, ...] = ()
 
 
 def fixed(snapshot: Snapshot, workers: int) -> Fixed:
     """`workers`: as the command line says, if it does."""
     redirect = snapshot.tls.redirect_http if snapshot.tls else None
     return Fixed(
-        snapshot.listen, snapshot.admin, workers or snapshot.workers, snapshot.tls is not None, redirect
-    )
+        snapshot.listen, snapshot.admin, workers or snapshot.workers, snapshot.tls is not None, redirect,
+        tuple(each.listen for each in snapshot.forward_auth),
+    )  # fmt: skip
 
 
 def changed_keys(old: Fixed, new: Fixed) -> tuple[str, ...]:
@@ -32,6 +34,8 @@ def changed_keys(old: Fixed, new: Fixed) -> tuple[str, ...]:
 def with_fixed(new: Snapshot, old: Snapshot) -> Snapshot:
     """The new configuration with the old one's values of what a reload can't change."""
     tls = new.tls and old.tls and msgspec.structs.replace(new.tls, redirect_http=old.tls.redirect_http)
+    said = {each.listen: each for each in new.forward_auth}
     return msgspec.structs.replace(
-        new, listen=old.listen, admin=old.admin, workers=old.workers, tls=tls or old.tls
-    )
+        new, listen=old.listen, admin=old.admin, workers=old.workers, tls=tls or old.tls,
+        forward_auth=tuple(said.get(each.listen, each) for each in old.forward_auth),
+    )  # fmt: skip

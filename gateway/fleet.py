@@ -131,7 +131,7 @@ class Fleet:
         worker.born, worker.state, worker.error, worker.asked = self._loop.clock(), "starting", "", None
         worker.version, worker.link = self._version, False
         worker.set_timer(self._loop.after(START_WITHIN, lambda: self._overdue(worker)))
-        given = [{"fd": each.sock.fileno(), "role": each.role} for each in listeners]
+        given = [{"fd": each.sock.fileno(), "role": each.role, "number": each.number} for each in listeners]
         start: Message = {"t": "start", "worker": worker.index, "workers": len(self._workers),
                           "snapshot": self.snapshot, "listeners": given}  # fmt: skip
         control.send(start | ({"identity": self.identity} if self.identity else {}))

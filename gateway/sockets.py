@@ -36,7 +36,7 @@ _DROP_SYN = (
 )
 _PROGRAM = array("B", b"".join(_DROP_SYN))
 
-Role = Literal["public", "redirect"]
+Role = Literal["public", "redirect", "forward_auth"]
 
 
 class CannotListen(Exception):
@@ -48,6 +48,7 @@ class Listener(msgspec.Struct, frozen=True):
 
     sock: socket.socket
     role: Role
+    number: int = 0  # which of that role: in its place in routes.yaml
 
 
 class UnixPath(msgspec.Struct, frozen=True):
@@ -74,14 +75,16 @@ class Listeners:
         self._paths: list[UnixPath] = []
         self.addresses: list[str] = []  # as bound: with the real port where 0 was asked for
 
-    def open(self, addresses: Iterable[Listen], role: Role, key: str) -> None:
+    def open(self, addresses: Iterable[Listen], role: Role, key: str, number: int = 0) -> None:
         """Bind and listen; CannotListen says what to do, naming `key` of routes.yaml."""
         wanted = tuple(addresses)
         for listen in wanted:
             try:
-                self._open_unix(listen, role) if listen.path else self._open_tcp(listen, wanted, role)
+                socks = self._open_unix(listen) if listen.path else self._open_tcp(listen, wanted)
             except OSError as error:
                 raise CannotListen(explain(error, listen, key)) from None
+            for own, sock in zip(self._of, socks, strict=True):
+                own.append(Listener(sock, role, number))
 
     def of(self, worker: int) -> list[Listener]:
         return self._of[worker]
@@ -107,7 +110,8 @@ class Listeners:
             sock.close()
         self._paths, self._of = [], [[] for _ in self._of]
 
-    def _open_tcp(self, listen: Listen, all_of_them: tuple[Listen, ...], role: Role) -> None:
+    def _open_tcp(self, listen: Listen, all_of_them: tuple[Listen, ...]) -> list[socket.socket]:
+        """One for each worker."""
         family, address = resolve(listen)
         v4_too = any(other.host == "0.0.0.0" and other.port == listen.port for other in all_of_them)
         only_v6 = listen.host != "::" or v4_too
@@ -115,18 +119,20 @@ class Listeners:
         probe = _bound(family, address, only_v6, reuse_port=False)
         port = probe.getsockname()[1]
         probe.close()
-        for own in self._of:
+        socks = []
+        for _ in self._of:
             sock = _bound(family, (address[0], port, *address[2:]), only_v6, reuse_port=True)
             sock.listen(BACKLOG)
-            own.append(Listener(sock, role))
+            socks.append(sock)
         self.addresses.append(str(msgspec.structs.replace(listen, port=port)))
+        return socks
 
-    def _open_unix(self, listen: Listen, role: Role) -> None:
+    def _open_unix(self, listen: Listen) -> list[socket.socket]:
+        """One, for all of them."""
         sock, path = open_unix(listen.path)
         self._paths.append(path)
-        for own in self._of:
-            own.append(Listener(sock, role))
         self.addresses.append(str(listen))
+        return [sock] * len(self._of)
 
 
 class PrivateSockets:

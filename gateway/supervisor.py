@@ -135,6 +135,8 @@ class Supervisor:
         listeners.open(snapshot.listen, "public", "listen")
         if self._fixed.redirect is not None:
             listeners.open([self._fixed.redirect], "redirect", "tls.redirect_http")
+        for number, asked in enumerate(snapshot.forward_auth):
+            listeners.open([asked.listen], "forward_auth", "forward_auth", number)
         environment = worker_environment(os.environ)
         self._fleet = fleet = Fleet(
             self._loop, self._children, self._log, listeners, self._options.worker, environment, size,

@@ -89,45 +89,36 @@ def _addresses(source: Source, port: int) -> Iterator[ConfigFault]:
     given = at(data, "listen")
     listening = given if isinstance(given, list) else [given if given is not None else f"127.0.0.1:{port}"]
     taken = {address: "listen" for address in map(_address, listening) if address}
-    asked = at(data, "forward_auth")
-    places: list[tuple[Place, str | None]] = [
-        (("admin",), "127.0.0.1:4001"),
-        (("tls", "redirect_http"), None),
+    admin, asked = at(data, "admin"), at(data, "forward_auth")
+    places: list[tuple[Place, str, Any]] = [
+        (("admin",), "admin", "127.0.0.1:4001" if admin is None else admin),
+        (("tls", "redirect_http"), "tls.redirect_http", at(data, "tls", "redirect_http")),
     ]
-    places += [
-        (("forward_auth", index, "listen"), None)
-        for index in range(len(asked) if isinstance(asked, list) else 0)
-    ]
-    for path, default in places:
-        value = at(data, *path)
-        address = _address(value if value is not None else default)
+    for index, one in enumerate(asked if isinstance(asked, list) else ()):
+        places.append((("forward_auth", index, "listen"), f"forward_auth[{index}]", at(one, "listen")))
+    for path, name, value in places:
+        address = _address(value)
         if address is None:
             continue
         if address in taken:
             problem = f"{shown(address)} is taken by {taken[address]} already"
             yield source.fault(path, problem, "choose another port")
-        taken[address] = f"forward_auth[{path[1]}]" if path[0] == "forward_auth" else ".".join(map(str, path))
+        taken.setdefault(address, name)
 
 
-def forward_auth_faults(
-    source: Source, built_in: list[tuple[str, str]], fixed: list[str]
-) -> Iterator[ConfigFault]:
-    """Of the listeners for other proxies; `fixed` are the routes that the gateway answers by itself."""
+def forward_auth_faults(source: Source, answering: frozenset[str]) -> Iterator[ConfigFault]:
+    """Of the listeners for other proxies; `answering` are the routes that need no upstream."""
     asked = at(source.data, "forward_auth")
     if not isinstance(asked, list) or not asked:
         return
     if not at(source.data, "trusted_proxies"):
-        problem = "nobody may ask there"
-        yield source.fault(("forward_auth",), problem, "list your proxy's address under trusted_proxies")
+        hint = "list your proxy's address under trusted_proxies"
+        yield source.fault(("forward_auth",), "nobody may ask there", hint)
     for index, one in enumerate(asked):
         name = at(one, "route")
-        if name in [each for each, _ in built_in]:
-            problem = f"{shown(name)} is a built-in route"
-            hint = "sign-in is not asked about: let the proxy pass it to the gateway's own listener"
-            yield source.fault(("forward_auth", index, "route"), problem, hint)
-        elif name in fixed:
-            problem = f"{shown(name)} has no upstream: whoever asks would always be refused"
-            yield source.fault(("forward_auth", index, "route"), problem, "name a route with an upstream")
+        if isinstance(name, str) and name in answering:
+            problem = f"{shown(name)} has no upstream: whoever asks would be refused"
+            yield source.fault(("forward_auth", index, "route"), problem, "name one that has an upstream")
 
 
 def _tls(source: Source) -> Iterator[ConfigFault]:

@@ -144,6 +144,10 @@ def _check_all(sources: list[Source], settings: Settings) -> tuple[Checked | Non
     plain = any(at(raw.data, "policies", "cors") is None for raw in raws)
     faults += checks_gateway.default_cors_faults(main, plain)
     models = [(source, model) for source, model in included if model is not None]
+    if role != "identity":
+        faults += plugin_faults(sources, whole.identity_names)
+    answering = {raw.text("name") or "" for raw in raws if raw.data.get("upstream") is None}
+    faults += checks_gateway.forward_auth_faults(main, frozenset(answering))
     if document is None or len(models) < len(included):
         routes, defaults = _valid_routes(raws, context), _defaults(main, context)
     else:

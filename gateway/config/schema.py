@@ -33,10 +33,12 @@ def _version(value: Any) -> int:
 
 
 class ForwardAuth(Strict):
-    listen: Address = Field(description="where other proxies ask")
-    route: RouteName | None = Field(default=None, description="judge every request by this route")
+    listen: Address = Field(description="where they ask, in plain HTTP")
+    route: RouteName | None = Field(
+        default=None, description="judge every request as one of this route, whatever its path"
+    )
     deny_status: Annotated[Int, Field(ge=400, le=499)] | None = Field(
-        default=None, description="for all refusals but 401"
+        default=None, description="for all refusals but 401; nginx needs 403"
     )
 
 
@@ -140,7 +142,8 @@ class Document(Strict):
         description="health, metrics, status; never the clients' port",
     )
     forward_auth: list[ForwardAuth] = Field(
-        default=[], description="listeners for other proxies; not available yet"
+        default=[],
+        description="listeners on which nginx, Traefik, Caddy or Envoy ask; only trusted_proxies may",
     )
     tls: Tls | None = Field(default=None, description="HTTPS towards clients")
     trusted_proxies: Annotated[list[Network], many(0)] = Field(

@@ -30,6 +30,14 @@ class Tls(Record, frozen=True):
     redirect_http: Listen | None = None
 
 
+class ForwardAuth(Record, frozen=True):
+    """A listener on which other proxies ask."""
+
+    listen: Listen
+    route: str = ""  # every request is judged as of this one; empty: as of the one that matches
+    deny_status: int = 0  # for all refusals but 401; 0: each its own
+
+
 class AccessLog(Record, frozen=True):
     to: str = "stdout"  # stdout, none, or a path
     sample: float = 1.0
@@ -174,6 +182,7 @@ class Identity(Record, frozen=True):
     renewal: bool = False  # an expired bearer beside a good cookie is renewed
     token_ttl: float = 900.0  # of access tokens
     base_url: str = ""
+    issuers: str = ""  # a digest of their settings: with others, whoever came by one is looked at again
 
 
 class Snapshot(Record, frozen=True):
@@ -181,6 +190,7 @@ class Snapshot(Record, frozen=True):
     service: str = "postern"
     listen: tuple[Listen, ...] = (Listen("127.0.0.1", 4000),)
     admin: Listen = Listen("127.0.0.1", 4001)
+    forward_auth: tuple[ForwardAuth, ...] = ()
     tls: Tls | None = None
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol: Literal["none", "v1", "v2", "any"] = "none"

@@ -74,7 +74,7 @@ def conclude(down: "Downstream", outcome: Refuse | Answer) -> None:
     exchange.status = reply.status
     if exchange.method != b"HEAD" and reply.status not in replies.BODYLESS:
         exchange.bytes_out = len(reply.body)
-    down.transport.write(replies.to_bytes(exchange, reply, keep=down.keep))
+    down.transport.write(down.written(reply))
     down.worker.record(exchange)
     if down.keep:
         down.next(down.buffer)

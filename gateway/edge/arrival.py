@@ -2,7 +2,7 @@
 
 import re
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.edge.routes import NotAllowed
 from gateway.edge.tokens import is_traceparent
@@ -31,7 +31,7 @@ from gateway.model.verdict import Answer, Refuse, Reply
 
 if TYPE_CHECKING:
     from gateway.edge.downstream import Downstream
-    from gateway.edge.live import Live
+    from gateway.edge.live import Live, Route
 
 _OPTIONS_STAR = Answer(Reply(204, [(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")]))
 _NO_ADDRESS = UNIX.encode()  # a Unix socket's peer
@@ -41,6 +41,18 @@ _BAD_AUTHORITY = Refuse(faults.BAD_AUTHORITY)
 _BAD_QUERY = Refuse(faults.AMBIGUOUS_PATH, "The query has a character that must be percent-encoded.")
 _is_query = re.compile(rb"[\x21\x22\x24-\x7e]*").fullmatch  # visible ASCII without "#"
 _TOLD = CONNECTION | FORWARDED | TRACE | REQUEST_ID
+
+
+class Finds(Protocol):
+    """Where routes are found: the whole configuration, or another proxy's one route."""
+
+    @property
+    def table(self) -> "Table": ...
+    def opt_ins_under(self, path: bytes) -> int: ...
+
+
+class Table(Protocol):
+    def find(self, exchange: Exchange, method: bytes) -> "Route | NotAllowed | None": ...
 
 
 def settle(down: "Downstream", live: "Live") -> None:
@@ -106,10 +118,11 @@ def read(down: "Downstream", exchange: Exchange, head: bytes) -> Refuse | Answer
             target = reduce_absolute(target, host)
         except BadAuthority:
             return _BAD_AUTHORITY
-    return _find_route(live, exchange, target)
+    return find_route(live, exchange, target)
 
 
-def _find_route(live: "Live", exchange: Exchange, target: bytes) -> Refuse | Answer | None:
+def find_route(live: "Finds", exchange: Exchange, target: bytes) -> Refuse | Answer | None:
+    """Its canonical path and query, and the route that they lead to; None when all is well."""
     opted = 0
     mark = target.find(b"?")
     if mark >= 0:

@@ -30,7 +30,7 @@ from gateway.edge.tunnel import Tunnel
 from gateway.model import faults
 from gateway.model.exchange import Exchange
 from gateway.model.headers import EXPECT
-from gateway.model.verdict import Answer, Outcome, Refuse, Verdict
+from gateway.model.verdict import Answer, Outcome, Refuse, Reply, Verdict
 
 if TYPE_CHECKING:
     from gateway.edge.live import Live
@@ -297,6 +297,11 @@ class Downstream(asyncio.Protocol):
             gathering.begin(self)
         else:
             self.send(exchange)
+
+    def written(self, reply: Reply) -> bytes:
+        """A reply made by the gateway, as it goes to the client."""
+        exchange = self.exchange
+        return replies.to_bytes(exchange, reply, keep=self.keep, bodyless=exchange.method == b"HEAD")
 
     def send(self, exchange: Exchange) -> None:
         forward.prepare(exchange)

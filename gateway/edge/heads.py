@@ -8,6 +8,7 @@ no limits: it never sees more than one line; whoever calls found the head's end.
 """
 
 import re
+from typing import Protocol
 
 import httptools
 
@@ -34,7 +35,6 @@ from gateway.model.headers import (
     UNDERSCORE,
     UPGRADE,
     ReplyNames,
-    RequestNames,
 )
 
 RequestHead = tuple[int, dict[bytes, bytes], list[bytes]]  # flags, noted, the lines that pass
@@ -87,6 +87,15 @@ class _LineJudge:
             raise BadLine("not a header line")
 
 
+class Names(Protocol):
+    """What becomes of each header of a request: model.headers, and model.originals."""
+
+    refuse_underscores: bool
+    remembered: dict[bytes, int]
+
+    def judge(self, name: bytes) -> int: ...
+
+
 class RequestReader:
     """Reads request heads."""
 
@@ -95,7 +104,7 @@ class RequestReader:
         "target",
     )  # fmt: skip
 
-    def __init__(self, names: RequestNames, header_count: int, target_bytes: int) -> None:
+    def __init__(self, names: Names, header_count: int, target_bytes: int) -> None:
         self._names = names
         self._memory = Memory()
         self._heads: Heads[RequestHead] = Heads()  # less their first line and their bearer
@@ -221,6 +230,10 @@ class RequestReader:
         if not kind & NOTED or kind & REMEMBERED:  # never what differs each time, or is a secret
             self._memory.add(line, entry)
         return entry
+
+    def knows(self, method: bytes) -> bool:
+        """Whether it is a method."""
+        return method in self._methods or self._is_method(method)
 
     def _is_method(self, method: bytes) -> bool:
         """Whether llhttp knows it; those few are remembered."""

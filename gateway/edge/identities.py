@@ -314,6 +314,9 @@ class Identities:
     async def _rotate(self, entry: Identified, cookie: bytes, exchange: Exchange) -> Resolution:
         """The cookie's time has come: the reply brings its successor; if that fails, the next one's will."""
         answer = await self._renewals.renewed(cookie, exchange, bearer=False)
+        if exchange.forward_auth:
+            entry.used = True
+            return entry  # it is good until it expires; its successor could not reach the browser
         if answer is not None:
             exchange.answer_with(b"Set-Cookie: " + answer["set_cookie"].encode("ascii"))
         # whoever still sends this one gets the same successor again, but not with each reply
@@ -327,6 +330,8 @@ class Identities:
         if answer is None or not token:
             return False
         exchange.answer_with(
+        if exchange.forward_auth:
+            return False
             b"X-Access-Token: " + token.encode("ascii"),
             b"X-Access-Token-Expires-In: %d" % int(answer.get("expires_in") or 0),
         )

@@ -8,6 +8,7 @@ from gateway.config import snapshot as config
 from gateway.edge.access_log import AccessLog
 from gateway.edge.built_in import BuiltIn
 from gateway.edge.counters import RouteCounters
+from gateway.edge.forward_auth import PREFIX, Answered, Asked
 from gateway.edge.heads import RequestReader
 from gateway.edge.memory import Memory
 from gateway.edge.pool import Pool
@@ -16,6 +17,7 @@ from gateway.edge.routes import RouteTable
 from gateway.model import paths
 from gateway.model.addresses import TrustedProxies
 from gateway.model.headers import ReplyNames, RequestNames, cleared
+from gateway.model.originals import AskedNames
 from gateway.model.policy import Effects, Ports, merge
 from gateway.model.verdict import Answer, Refuse, Reply
 from policies import STEPS
@@ -82,6 +84,10 @@ class Live:
     """The whole configuration. Made anew at each reload; requests end on the one they began with."""
 
     __slots__ = (
+        "answered",
+        "asked",
+        "asked_names",
+        "asked_reader",
         "limits",
         "logs",
         "nowhere",
@@ -120,16 +126,20 @@ class Live:
         self.nowhere = Route(config.Route(name="-", path="/"), [], worker.counters.route("-"))
         self.table = RouteTable(self.routes)
         self.opting_in = _opting_in(snapshot.routes)
-        self.reader = RequestReader(
-            RequestNames(
-                reads=frozenset[bytes]().union(
-                    *(route.reads for route in self.routes),
-                    *({name for name, _ in r.headers} for r in self.routes),
-                ),
-                identity_names=frozenset(name.encode() for name in snapshot.identity.headers.values()),
-                credential_names=credential_names,
-                droppable=frozenset[bytes]().union(*(route.request_drop for route in self.routes)),
-                refuse_underscores=snapshot.underscores == "refuse",
+        names = self._request_names(credential_names)
+        self.reader = RequestReader(names, self.limits.header_count, self.limits.target_bytes)
+        self.answered = Answered(snapshot.identity)
+        self.asked = tuple(Asked(record, self) for record in snapshot.forward_auth)
+        self.asked_names = AskedNames(names, (name.encode() for name in self.answered.names))
+        # a prefix is no part of the target
+        longest = self.limits.target_bytes + len(PREFIX)
+        self.asked_reader = RequestReader(self.asked_names, self.limits.header_count, longest)
+
+    def _request_names(self, credential_names: frozenset[bytes]) -> RequestNames:
+        return RequestNames(
+            reads=frozenset[bytes]().union(
+                *(route.reads for route in self.routes),
+                *({name for name, _ in route.headers} for route in self.routes),
             ),
             self.limits.header_count,
             self.limits.target_bytes,

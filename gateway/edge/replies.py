@@ -65,7 +65,7 @@ def _date_of(second: int) -> bytes:
     return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second)).encode()
 
 
-def to_bytes(exchange: Exchange, reply: Reply, *, keep: bool) -> bytes:
+def to_bytes(exchange: Exchange, reply: Reply, *, keep: bool, bodyless: bool) -> bytes:
     """The whole reply as it goes to the client; HEAD gets the head of what GET would have got."""
     parts = [STATUS_LINES[reply.status], b"Date: ", http_date(), b"\r\n"]
     for name, value in reply.headers:
@@ -75,7 +75,7 @@ def to_bytes(exchange: Exchange, reply: Reply, *, keep: bool) -> bytes:
     parts += (exchange.route.reply_add, exchange.reply_add, b"X-Request-Id: ", exchange.request_id, b"\r\n")
     parts.append(connection_line(exchange, keep=keep))
     parts.append(b"\r\n")
-    if exchange.method != b"HEAD" and reply.status not in BODYLESS:
+    if not bodyless and reply.status not in BODYLESS:
         parts.append(reply.body)
     return b"".join(parts)
 

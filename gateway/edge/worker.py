@@ -25,6 +25,7 @@ from gateway.edge.assertions import Assertions
 from gateway.edge.clock import expire
 from gateway.edge.counters import Counters
 from gateway.edge.downstream import Downstream
+from gateway.edge.forward_auth import Verifier
 from gateway.edge.heads import ReplyReader
 from gateway.edge.health import HealthChecker
 from gateway.edge.identities import Identities
@@ -90,7 +91,8 @@ class Worker:
         live.open_logs(self)
         self._use(live)
         for entry in message["listeners"]:
-            listener = self._listener(snapshot, socket.socket(fileno=entry["fd"]), entry["role"])
+            sock = socket.socket(fileno=entry["fd"])
+            listener = self._listener(snapshot, sock, entry["role"], entry.get("number", 0))
             await listener.start()
             self._listeners.append(listener)
         self.loop.call_later(SWEEP, self._sweep)
@@ -109,8 +111,13 @@ class Worker:
         server = config.Server(IDENTITY, path=self._identity_path or "/nowhere")
         return (config.Upstream(IDENTITY, (server,), host="preserve"),)
 
-    def _listener(self, snapshot: config.Snapshot, sock: socket.socket, role: str) -> Listener:
+    def _listener(self, snapshot: config.Snapshot, sock: socket.socket, role: str, number: int) -> Listener:
         trusted = TrustedProxies(snapshot.trusted_proxies)
+        if role == "forward_auth":
+            return Listener(
+                self.loop, sock, lambda origin: Verifier(self, origin, number), None, "none", trusted,
+                log=log.warning,
+            )  # fmt: skip
         if role == "redirect":
             port = https_port(snapshot)
             room = Room(most_connections())

@@ -22,6 +22,7 @@ class Exchange:
     endless: bool = False  # an event stream: silence is no fault
     picked: Any = None  # the server whose turn it is, to be dialled
     failed: Fault | None = None  # why the gateway itself answered, or broke off
+    forward_auth: bool = False  # another proxy asks: it takes the verdict, and no cookie
     told: bytes = b""  # of who called a built-in route, as JSON text for the log
     why: str = ""  # what the log says beyond the fault's code
     rewritten: bytes = b""  # the path towards the upstream, on routes that rewrite

@@ -17,6 +17,7 @@ STANDARD: dict[str, str] = {
 }  # fmt: skip
 PROTECTED_META = "X-User-Meta-"
 PUBLIC_META = "X-User-Public-"
+ASSERTION = "X-User-Assertion"
 
 # Visible ASCII less `%`, so that decoding is unambiguous; inside list items less `,` too.
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
@@ -58,6 +59,23 @@ def header_block(
         if key in identity.public:
             lines.append(f"{PUBLIC_META}{key}: {quote(identity.public[key], safe=_PLAIN)}")
     return "".join(line + "\r\n" for line in lines).encode("ascii")
+
+
+def header_names(names: Mapping[str, str] = STANDARD, forward_meta: Iterable[str] = ()) -> list[str]:
+    """Every name that can stand in a header block, and the assertion's."""
+    meta = [prefix + key for key in forward_meta for prefix in (PROTECTED_META, PUBLIC_META)]
+    return [*(names or STANDARD).values(), *meta, ASSERTION]
+
+
+def with_all(block: bytes, names: Iterable[str]) -> bytes:
+    """The block, and an empty line for each name that it lacks."""
+    there = {line.partition(b":")[0] for line in block.split(b"\r\n")}
+    return block + b"".join(b"%b: \r\n" % name for each in names if (name := each.encode()) not in there)
+
+
+def as_text(value: Any) -> str:
+    """What stands in meta, as `protected` and `public` have it: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _said(identity: Identity, claim: str) -> str:
@@ -102,6 +120,7 @@ class Identified:
         # as a request has them, so that `bind` need only compare
         self.address = identity.address.encode("ascii", "replace")
         self.agent = identity.agent.encode("utf-8", "replace")
+        self.answer = b""  # the block for other proxies, made when one of them asks: with_all
         self.passed: object = None  # the `require` that let it pass last; what it is never changes
         self.assertions: dict[str, tuple[bytes, float]] | None = None  # audience -> line, CLOCK_BOOTTIME
 
