@@ -141,8 +141,10 @@ class Live:
                 *(route.reads for route in self.routes),
                 *({name for name, _ in route.headers} for route in self.routes),
             ),
-            self.limits.header_count,
-            self.limits.target_bytes,
+            identity_names=frozenset(name.encode() for name in self.snapshot.identity.headers.values()),
+            credential_names=credential_names,
+            droppable=frozenset[bytes]().union(*(route.request_drop for route in self.routes)),
+            refuse_underscores=self.snapshot.underscores == "refuse",
         )
 
     def open_logs(self, worker: "Worker") -> None:

@@ -91,8 +91,8 @@ class Identified:
     """A credential that was resolved: what the cache keeps, and what a request carries while it is served."""
 
     __slots__ = (
-        "address", "agent", "assertions", "block", "due", "epoch", "expires", "identity", "kind", "known",
-        "log", "passed", "proved_at", "used",
+        "address", "agent", "answer", "assertions", "block", "due", "epoch", "expires", "identity", "kind",
+        "known", "log", "passed", "placed", "proved_at", "used",
     )  # fmt: skip
 
     def __init__(
