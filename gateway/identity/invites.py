@@ -1,5 +1,6 @@
 """Invites: keys that let somebody register once, for one address or any, with roles if it says so."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 LASTS = 7 * 86400  # seconds
 LONGEST = 90 * 86400
+A_PLACE = r"[0-9]{1,18}\.[0-9a-f]{32}"
+_ID = 16  # bytes of the hash
+_AN_ID = re.compile(r"[0-9a-f]{32}")
+_LAST = b"\xff" * (32 - _ID)
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -34,6 +39,11 @@ class Invite(msgspec.Struct, frozen=True):
     terms: Terms
     created_at: int
     expires_at: int
+
+    @property
+    def place(self) -> str:
+        """In the list; the next page begins after it."""
+        return f"{self.created_at}.{self.id}"
 
 
 async def make(
@@ -67,18 +77,23 @@ async def make(
     return key, made
 
 
-async def listed(context: Context) -> list[Invite]:
-    """Those that can still be used, newest first."""
+async def listed(context: Context, after: str = "", most: int = 50) -> list[Invite]:
+    """Those that can still be used, newest first; go on after the last one's `place`."""
+    place = _place(after)
     async with context.store.reading() as db:
-        return [_invite(each) for each in await onetime.good_of(db, credentials.INVITE)]
+        if place is None:
+            found = await onetime.good_of(db, credentials.INVITE, most=most)
+        else:
+            found = await onetime.good_of(db, credentials.INVITE, place, most)
+    return [_invite(each) for each in found]
 
 
 async def withdraw(context: Context, invite_id: str, actor: Actor) -> None:
     async with context.store.writing() as db:
         await actor.begin(db)
         await actor.still(db)
-        for each in await onetime.good_of(db, credentials.INVITE):
-            if _id(each.hash) == invite_id and await onetime.delete(db, each.hash, credentials.INVITE):
+        for each in await _of_id(db, invite_id):
+            if await onetime.delete(db, each.hash, credentials.INVITE):
                 await audit(db, INVITE_WITHDRAWN, actor=actor.name, asker=actor.asker, invite=invite_id)
                 return
         raise Refused(faults.NOT_FOUND)
@@ -104,4 +119,19 @@ def _invite(key: OneTimeKey) -> Invite:
 
 def _id(stored: bytes) -> str:
     """Tells invites apart; nothing can be done with it but withdraw one."""
-    return stored.hex()[:32]
+    return stored[:_ID].hex()
+
+
+async def _of_id(db: "Database", invite_id: str) -> list[OneTimeKey]:
+    if not _AN_ID.fullmatch(invite_id):
+        return []
+    first = bytes.fromhex(invite_id)
+    return await onetime.good_between(db, credentials.INVITE, first, first + _LAST)
+
+
+def _place(after: str) -> tuple[int, bytes] | None:
+    """What `place` says: the time, and the last hash there can be of that id."""
+    if not after:
+        return None
+    time, _, invite_id = after.partition(".")
+    return int(time), bytes.fromhex(invite_id) + _LAST

@@ -4,6 +4,8 @@ import msgspec
 
 from gateway.store.database import Database, Row
 
+_NEWEST = 2**63 - 1
+
 
 class OneTimeKey(msgspec.Struct, frozen=True):
     hash: bytes
@@ -40,9 +42,22 @@ async def use(db: Database, hash: bytes, purpose: str) -> OneTimeKey | None:
     return _key(await db.one("key_use", hash=hash, purpose=purpose, now=await db.time()))
 
 
-async def good_of(db: Database, purpose: str, most: int = 200) -> list[OneTimeKey]:
-    """Newest first; neither used nor expired."""
-    rows = await db.rows("keys_of_purpose", purpose=purpose, now=await db.time(), most=most)
+async def good_of(
+    db: Database, purpose: str, after: tuple[int, bytes] = (_NEWEST, b""), most: int = 200
+) -> list[OneTimeKey]:
+    """Newest first; neither used nor expired. Go on `after` the time and the hash of the last one."""
+    created_at, hash = after
+    rows = await db.rows(
+        "keys_of_purpose",
+        purpose=purpose, now=await db.time(), created_at=created_at, hash=hash, most=most,
+    )  # fmt: skip
+    return [OneTimeKey(*row) for row in rows]
+
+
+async def good_between(db: Database, purpose: str, first: bytes, last: bytes) -> list[OneTimeKey]:
+    """Those that are neither used nor expired and whose hash lies there."""
+    now = await db.time()
+    rows = await db.rows("keys_between", purpose=purpose, now=now, first=first, last=last)
     return [OneTimeKey(*row) for row in rows]
 
 

@@ -52,6 +52,47 @@ async def test_an_invite_may_be_for_one_address_expires_and_can_be_withdrawn(rig
     assert unknown.status == 422 and list(unknown.body["errors"]) == ["roles"]
 
 
+async def test_invites_are_listed_page_by_page_and_every_one_can_be_withdrawn(rig: Rig, root: Actor) -> None:
+    """However many there are; some were made in the same millisecond."""
+    made = []
+    for number in range(7):
+        await rig.clock.move(number % 2)
+        made.append((await root.ask("POST", "/admin/invites", {})).body["id"])
+    seen, query = [], "?limit=3"
+    while query:
+        page = (await root.ask("GET", f"/admin/invites{query}")).body
+        assert len(page["invites"]) <= 3
+        seen += page["invites"]
+        query = f"?limit=3&after={page['next']}" if page["next"] else ""
+    assert sorted(each["id"] for each in seen) == sorted(made)
+    times = [each["created_at"] for each in seen]
+    assert times == sorted(times, reverse=True)
+    gone = seen[1]["id"]
+    assert (await root.ask("DELETE", f"/admin/invites/{gone}")).status == 204
+    left = (await root.ask("GET", "/admin/invites")).body
+    assert [each["id"] for each in left["invites"]] == [each["id"] for each in seen if each["id"] != gone]
+    assert left["next"] is None
+
+
+async def test_the_page_after_an_invite_that_was_withdrawn_is_the_same(rig: Rig, root: Actor) -> None:
+    for _ in range(4):
+        await root.ask("POST", "/admin/invites", {})
+    first = (await root.ask("GET", "/admin/invites?limit=2")).body
+    second = (await root.ask("GET", f"/admin/invites?limit=2&after={first['next']}")).body
+    await root.ask("DELETE", f"/admin/invites/{first['invites'][-1]['id']}")
+    assert (await root.ask("GET", f"/admin/invites?limit=2&after={first['next']}")).body == second
+
+
+async def test_what_is_no_place_in_the_list_and_no_id_is_told(rig: Rig, root: Actor) -> None:
+    made = (await root.ask("POST", "/admin/invites", {})).body["id"]
+    for after in ("x", made, f"1.{made[:-1]}", f"9999999999999999999.{made}", f"1.{made}%0a"):
+        wrong = await root.ask("GET", f"/admin/invites?after={after}")
+        assert wrong.status == 422 and list(wrong.body["errors"]) == ["after"], after
+    for other in (made[:-1], made + "0", made.upper(), made[:-2] + "zz", "%25", "x" * 300):
+        assert (await root.ask("DELETE", f"/admin/invites/{other}")).status == 404, other
+    assert len((await root.ask("GET", "/admin/invites")).body["invites"]) == 1
+
+
 async def test_a_registration_that_fails_leaves_its_invite_good(rig: Rig, root: Actor, ada: Actor) -> None:
     invite = (await root.ask("POST", "/admin/invites", {})).body["invite"]
     body = {"email": "ada@example.test", "password": PASSWORD, "invite": invite}

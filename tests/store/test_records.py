@@ -150,7 +150,12 @@ async def test_keys_are_listed_withdrawn_and_purged(store: Store, place: Place, 
         await onetime.insert(db, b"r1", "reset", 9000, ann)
         await onetime.insert(db, b"c1", "confirm", 9000, ann)
         await onetime.use(db, b"\x00", "invite")
-        assert {each.hash for each in await onetime.good_of(db, "invite")} == {b"\x01", b"\x02", b"\x03"}
+        good = [each.hash for each in await onetime.good_of(db, "invite")]
+        assert good == [b"\x01", b"\x02", b"\x03"]
+        assert [each.hash for each in await onetime.good_of(db, "invite", (7000, b"\x01"), 1)] == [b"\x02"]
+        assert await onetime.good_of(db, "invite", (7000, b"\x03")) == []
+        between = await onetime.good_between(db, "invite", b"\x00", b"\x02")
+        assert {each.hash for each in between} == {b"\x01", b"\x02"}
         assert await onetime.delete(db, b"\x01", "invite")
         assert not await onetime.delete(db, b"\x02", "reset")
         assert await onetime.drop_of(db, ann, "reset") == 1

@@ -7,7 +7,7 @@ from pydantic import Field
 from gateway.identity import actors, invites
 from gateway.identity.invites import Invite
 from gateway.identity.shapes import Said, iso
-from gateway.identity.web import Body, Call, Endpoint, Reply, answer
+from gateway.identity.web import Body, Call, Endpoint, Query, Reply, answer
 from gateway.model import faults
 
 
@@ -17,6 +17,13 @@ class InviteBody(Body):
     email: str = Field(default="", max_length=1024)
     roles: list[str] = Field(default_factory=list, max_length=50)
     expires_in: int = Field(default=invites.LASTS, ge=60, le=invites.LONGEST)
+
+
+class InvitesQuery(Query):
+    """`after`: the `next` of the page that came last."""
+
+    after: str = Field(default="", pattern=f"^({invites.A_PLACE})?$")
+    limit: int = Field(default=50, ge=1, le=200)
 
 
 class InviteSaid(Said):
@@ -36,6 +43,7 @@ class MadeInviteSaid(InviteSaid):
 
 class InvitesSaid(Said):
     invites: list[InviteSaid]
+    next: str | None
 
 
 def _told(invite: Invite) -> dict[str, Any]:
@@ -56,7 +64,10 @@ async def made(call: Call) -> Reply:
 
 
 async def listed(call: Call) -> Reply:
-    return answer(200, {"invites": [_told(each) for each in await invites.listed(call.context)]})
+    query = call.query
+    found = await invites.listed(call.context, query.after, query.limit)
+    following = found[-1].place if len(found) == query.limit else None
+    return answer(200, {"invites": [_told(each) for each in found], "next": following})
 
 
 async def withdrawn(call: Call) -> Reply:
@@ -66,8 +77,8 @@ async def withdrawn(call: Call) -> Reply:
 
 ROUTES = [
     Endpoint(
-        "GET", "/admin/invites", listed, "Invites that can still be used", who="admin",
-        answers={200: InvitesSaid},
+        "GET", "/admin/invites", listed, "Invites that can still be used, newest first", who="admin",
+        query=InvitesQuery, answers={200: InvitesSaid},
     ),
     Endpoint(
         "POST", "/admin/invites", made, "Invite somebody", who="fresh admin", body=InviteBody,

@@ -14,10 +14,15 @@ UPDATE one_time_keys SET used_at = :now
 WHERE hash = :hash AND purpose = :purpose AND used_at IS NULL AND expires_at > :now
 RETURNING hash, purpose, user_id, data, created_at, expires_at, used_at
 
--- name: keys_of_purpose(purpose, now, most)
+-- name: keys_of_purpose(purpose, now, created_at, hash, most)
 SELECT hash, purpose, user_id, data, created_at, expires_at, used_at FROM one_time_keys
 WHERE purpose = :purpose AND used_at IS NULL AND expires_at > :now
+    AND (created_at < :created_at OR (created_at = :created_at AND hash > :hash))
 ORDER BY created_at DESC, hash LIMIT :most
+
+-- name: keys_between(purpose, now, first, last)
+SELECT hash, purpose, user_id, data, created_at, expires_at, used_at FROM one_time_keys
+WHERE hash >= :first AND hash <= :last AND purpose = :purpose AND used_at IS NULL AND expires_at > :now
 
 -- name: key_delete(hash, purpose)!
 DELETE FROM one_time_keys WHERE hash = :hash AND purpose = :purpose
