@@ -15,19 +15,26 @@ if TYPE_CHECKING:
 
 def act(config: str, name: str, /, **given: Any) -> Any:
     """The answer; what is wrong is said, and ends the command with 1."""
-    path = os.path.join(data_folder(), NAME)
     try:
-        return ask(path, name, given)
-    except ActRefused as refused:
-        fail(str(refused))
+        return ask_running(name, given)
     except ConnectionError:
         return _by_ourselves(config, name, given)
+    except ActRefused as refused:
+        fail(str(refused))
+
+
+def ask_running(name: str, given: dict[str, Any], timeout: float | None = None) -> Any:
+    """The running service's answer; ConnectionError when none runs, ActRefused for all else that is wrong."""
+    path = os.path.join(data_folder(), NAME)
+    try:
+        return ask(path, name, given) if timeout is None else ask(path, name, given, timeout)
+    except ConnectionError:
+        raise
     except TimeoutError:
-        fail(f"the running service does not answer on {path}; see its log")
+        raise ActRefused(f"the running service does not answer on {path}; see its log") from None
     except OSError as error:
-        fail(
-            f"{path} can't be used ({(error.strerror or str(error)).lower()}): run this as the gateway's user"
-        )
+        why = (error.strerror or str(error)).lower()
+        raise ActRefused(f"{path} can't be used ({why}): run this as the gateway's user") from None
 
 
 def _by_ourselves(config: str, name: str, given: dict[str, Any]) -> Any:
@@ -36,13 +43,18 @@ def _by_ourselves(config: str, name: str, given: dict[str, Any]) -> Any:
     from gateway.store.faults import StoreFault
 
     try:
-        return asyncio.run(_open_and_act(service, name, given))
+        return act_alone(service, name, given)
     except ActRefused as refused:
         fail(str(refused))
     except ConfigFaults as faults:
         _exit_with(faults)
     except StoreFault as fault:
         fail(f"the database can't be used: {fault}")
+
+
+def act_alone(service: "Service", name: str, given: dict[str, Any]) -> Any:
+    """On the store itself, where no service runs; ActRefused, ConfigFaults, StoreFault."""
+    return asyncio.run(_open_and_act(service, name, given))
 
 
 async def _open_and_act(service: "Service", name: str, given: dict[str, Any]) -> Any:
