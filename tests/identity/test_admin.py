@@ -13,7 +13,7 @@ from gateway.identity.web import Refused
 from gateway.model import credentials
 from gateway.store import events, onetime
 from tests.identity.house import ALL_KNOW, NEW, PASSWORD, Actor, news, signed_in
-from tests.identity.rig import Rig
+from tests.identity.rig import ADDRESS, FIREFOX, Rig
 
 DAY = 86_400
 DONE = {"propagated": ALL_KNOW}
@@ -280,6 +280,19 @@ async def test_the_trail_is_filtered_by_user_and_event(root: Actor, ada: Actor) 
     assert [(each["event"], each["user_id"]) for each in trail] == [("session.created", ada.id)]
     every = (await root.ask("GET", "/admin/events?event=session.created")).body["events"]
     assert [each["user_id"] for each in every] == [ada.id, root.id]
+
+
+async def test_a_user_sees_what_an_admin_did_but_not_from_where(rig: Rig, root: Actor, ada: Actor) -> None:
+    path, body = f"/admin/users/{ada.id}/meta", {"protected": {"plan": "gold"}}
+    await rig.api("PATCH", path, body, bearer=root.bearer, address="198.51.100.9", agent="the boss's browser")
+    await ada.ask("PATCH", "/me", {"first_name": "Ada"})
+    own = (await ada.ask("GET", "/events")).body["events"]
+    assert [(each["event"], each["actor"], each["address"], each["agent"]) for each in own] == [
+        ("user.changed", ada.id, ADDRESS, FIREFOX), ("user.meta_changed", root.id, "", ""),
+        ("session.created", ada.id, ADDRESS, FIREFOX), ("user.registered", "command line", "", ""),
+    ]  # fmt: skip
+    whole = (await root.ask("GET", f"/admin/events?user={ada.id}&event=user.meta_changed")).body["events"]
+    assert [(each["address"], each["agent"]) for each in whole] == [("198.51.100.9", "the boss's browser")]
 
 
 async def test_rotating_keys_makes_a_new_one(rig: Rig, root: Actor) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from pydantic import Field
 
 from gateway.identity import shapes
@@ -19,6 +20,8 @@ class PageQuery(Query):
 
 
 class EventSaid(Said):
+    """Of what somebody else did to an account its owner is not told `address` and `agent`: they are empty."""
+
     id: int
     at: str
     event: str
@@ -61,7 +64,14 @@ async def listed(call: Call) -> Reply:
     caller, query = await who(call), call.query
     async with call.context.store.reading() as db:
         found = await events.page_of(db, caller.user.user_id, query.before, most=query.limit)
-    return answer(200, page(found, query.limit))
+    return answer(200, page([_for_the_owner(each) for each in found], query.limit))
+
+
+def _for_the_owner(event: Event) -> Event:
+    """Where an admin sits, and with what, is no business of the users."""
+    if event.actor == event.user_id:
+        return event
+    return msgspec.structs.replace(event, address="", agent="")
 
 
 ROUTES = [
