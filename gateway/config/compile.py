@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.config import serving
 from gateway.config import snapshot as made
+from gateway.config.checks_plugins import plain
 from gateway.config.faults import ConfigFaults
 from gateway.config.load import ROLES, Checked, Role, check
 from gateway.config.loader import Source
@@ -53,9 +54,11 @@ def _both(checked: Checked, role: Role) -> tuple[made.Snapshot, Service | None]:
 
 
 def needs_identity(snapshot: made.Snapshot) -> bool:
-    """Whether anybody can sign in here, or has to: else there is no identity service to run."""
+    """Whether anybody can or has to sign in here, or is counted: else there is no identity service to run."""
     return any(
-        route.identity or route.policies.get("authenticate", {"mode": "none"}).get("mode") != "none"
+        route.identity
+        or "rate_limit" in route.policies
+        or route.policies.get("authenticate", {"mode": "none"}).get("mode") != "none"
         for route in snapshot.routes
     )
 
@@ -121,7 +124,18 @@ def compiled(checked: Checked) -> made.Snapshot:
     # The host's name and the places of files differ between equal gateways; the hash should not.
     digest = _digest(repr(snapshot))
     service = snapshot.service or _host_name()
-    return msgspec.structs.replace(snapshot, hash=digest, service=service, files=tuple(checked.files))
+    filled_in = tuple(_filled_in(route) for route in snapshot.routes)
+    return msgspec.structs.replace(
+        snapshot, hash=digest, service=service, files=tuple(checked.files), routes=filled_in
+    )
+
+
+def _filled_in(route: made.Route) -> made.Route:
+    """What plugins get from variables may be secret: the hash, in every log line, is of the names only."""
+    plugins = route.policies.get("plugins")
+    if plugins is None:
+        return route
+    return msgspec.structs.replace(route, policies=route.policies | {"plugins": plain(plugins)})
 
 
 def _digest(text: str) -> str:

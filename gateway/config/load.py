@@ -9,7 +9,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.config import checks, checks_gateway, serving
+from gateway.config import checks, checks_credentials, checks_gateway, checks_rights, serving
+from gateway.config.checks_plugins import plugin_faults
+from gateway.config.checks_rates import rate_faults
 from gateway.config.faults import ConfigFault, ConfigFaults, shown
 from gateway.config.loader import Place, Source, at, read_source
 from gateway.config.places import built_in
@@ -55,7 +57,7 @@ def check(path: str, role: Role = "all", environ: Mapping[str, str] | None = Non
         faults += _absent(source, role)
     checked = None
     if main.data is not None:
-        checked, found = _check_all(sources, settings)
+        checked, found = _check_all(sources, settings, role)
         faults += found
     faults = _in_order(sources, faults)
     if checked is not None and role != "edge":
@@ -117,7 +119,9 @@ def _absent(source: Source, role: Role) -> Iterator[ConfigFault]:
         around.pop(path[-1], None)
 
 
-def _check_all(sources: list[Source], settings: Settings) -> tuple[Checked | None, list[ConfigFault]]:
+def _check_all(
+    sources: list[Source], settings: Settings, role: Role
+) -> tuple[Checked | None, list[ConfigFault]]:
     main = sources[0]
     context = _context(sources)
     faults: list[ConfigFault] = []
@@ -141,13 +145,13 @@ def _check_all(sources: list[Source], settings: Settings) -> tuple[Checked | Non
     raws = checks.raw_routes(sources)
     for raw in raws:
         faults += checks.route_faults(raw, whole)
-    plain = any(at(raw.data, "policies", "cors") is None for raw in raws)
-    faults += checks_gateway.default_cors_faults(main, plain)
-    models = [(source, model) for source, model in included if model is not None]
     if role != "identity":
         faults += plugin_faults(sources, whole.identity_names)
     answering = {raw.text("name") or "" for raw in raws if raw.data.get("upstream") is None}
     faults += checks_gateway.forward_auth_faults(main, frozenset(answering))
+    plain = any(at(raw.data, "policies", "cors") is None for raw in raws)
+    faults += checks_gateway.default_cors_faults(main, plain)
+    models = [(source, model) for source, model in included if model is not None]
     if document is None or len(models) < len(included):
         routes, defaults = _valid_routes(raws, context), _defaults(main, context)
     else:
@@ -155,6 +159,11 @@ def _check_all(sources: list[Source], settings: Settings) -> tuple[Checked | Non
         routes, defaults = list(zip(raws, valid, strict=True)), document.defaults.policies
     faults += checks.ties(routes)
     faults += checks.unguarded_cookies(routes, defaults)
+    faults += rate_faults(main, routes, defaults)
+    faults += checks_rights.rights_faults(main, routes, defaults)
+    base_url = (identity.base_url or settings.base_url or "").rstrip("/")
+    faults += checks_credentials.issuer_faults(main, base_url)
+    faults += checks_credentials.assertion_faults(main, routes, defaults, identity.serve, base_url)
     if faults or document is None:
         return None, faults
     files = [name for source in sources for name in source.files]

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from gateway.config.schema_policies import Cors, Csrf, HeaderChanges, Policies
+from gateway.config.schema_policies import Assertion, Cors, Csrf, HeaderChanges, Policies
+from gateway.config.schema_rights import Bind, Require
+from gateway.config.schema_rates import settings_of_rules
 from gateway.config.schema_routes import Route
 
 Settings = dict[str, Any]
@@ -10,7 +12,8 @@ REMOVED: None = None
 
 # The order of the table in policies/__init__.py, so that equal configurations have equal snapshots.
 _ORDER = (
-    "cors", "authenticate", "csrf", "body_limit", "request_headers", "response_headers", "security_headers",
+    "cors", "rate_limit", "authenticate", "csrf", "bind", "require", "body_limit", "plugins", "assertion",
+    "request_headers", "response_headers", "security_headers",
 )  # fmt: skip
 
 
@@ -31,20 +34,32 @@ def _written_out(name: str, value: Any) -> Settings | None:
         return REMOVED
     if name == "body_limit":
         return {"limit": value}
+    if name == "rate_limit":
+        return settings_of_rules(value)
     if name == "security_headers":
         return {"headers": value}
-    return value.model_dump(exclude_none=True) if isinstance(value, (Cors, Csrf, HeaderChanges)) else {}
+    if name == "plugins":
+        return {"classes": [plugin.model_dump(by_alias=True) for plugin in value]}
+    kinds = (Assertion, Bind, Cors, Csrf, HeaderChanges, Require)
+    return value.model_dump(exclude_none=True) if isinstance(value, kinds) else {}
 
 
 def effective(route: Route, defaults: Policies) -> dict[str, Settings]:
     """All policies of a route. One with an upstream requires sign-in unless it says otherwise; others are
-    public. Where a cookie signs in, csrf works by itself."""
+    public. Where a cookie signs in, csrf works by itself; a default assertion is only for upstreams of people
+    who are known."""
     found = merged(settings_of(defaults), settings_of(route.policies))
     usual = "required" if route.upstream else "none"
     found["authenticate"] = {"mode": usual, **found.get("authenticate", {})}
     csrf = found.pop("csrf", {})
     if cookie_signs_in(found["authenticate"]):
         found["csrf"] = csrf
+    if found["authenticate"]["mode"] == "none":
+        found.pop("bind", None)  # a route's own is a fault; so is a required right where there is an upstream
+        if not route.upstream:
+            found.pop("require", None)
+    if found["authenticate"]["mode"] == "none" or not route.upstream:
+        found.pop("assertion", None)
     return {name: found[name] for name in _ORDER if name in found}
 
 

@@ -7,17 +7,15 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 
 from gateway.config import durations
 from gateway.config.faults import NotRight, did_you_mean, shown
+from gateway.config.schema_rights import Bind, Require
+from gateway.config.schema_rates import RateRule
 from gateway.config.types import (
     Bool,
     Context,
     FreeHeader,
     HeaderName,
     HeaderValue,
-    Int,
-    Label,
-    Lasting,
     Strict,
-    Text,
     also,
     forms,
     free_header,
@@ -33,7 +31,7 @@ from gateway.config.types_net import Method
 from gateway.config.variables import Filled
 
 # These come with later versions: their shape is checked, then they are a fault that says so.
-LATER = ("bind", "require", "rate_limit", "assertion", "plugins")
+LATER: tuple[str, ...] = ()
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _ORIGIN = re.compile(
@@ -108,12 +106,13 @@ def _accepted(value: Any, info: ValidationInfo) -> str:
             raise NotRight(
                 f"issuer {shown(name)} is not defined", did_you_mean(name, known, "define it under issuers")
             )
-    if word == "api_key" or (kind == "issuer" and colon):
+        return word
+    if word == "api_key":
         raise NotRight(f"{word} is not available in this version yet", "remove it for now")
     words = ("bearer", "cookie", "api_key")
     raise NotRight(
         f"{shown(value)} is not a credential",
-        did_you_mean(word, words, "write bearer, cookie or header:NAME"),
+        did_you_mean(word, words, "write bearer, cookie, issuer:NAME or header:NAME"),
     )
 
 
@@ -132,7 +131,8 @@ class Authenticate(Strict):
         default=None, description="required (default), optional, or none: public"
     )
     accept: Annotated[list[Accepted], many()] | None = Field(
-        default=None, description="credentials, in order of preference: bearer, cookie, header:NAME"
+        default=None,
+        description="credentials, in order of preference: bearer, cookie, issuer:NAME, header:NAME",
     )
     on_missing: Annotated[str, one_of("401", "redirect", "auto")] | None = Field(
         default=None,
@@ -162,95 +162,40 @@ class Csrf(Strict):
     )
 
 
-class Bind(Strict):
-    address: Annotated[str, one_of("off", "exact", "prefix")] = Field(
-        default="off", description="off, exact, or prefix: /24, /64"
-    )
-    agent: Annotated[str, one_of("off", "exact", "family")] = Field(
-        default="off", description="off, exact, or family"
-    )
-    on_mismatch: Annotated[str, one_of("log", "step_up", "strict")] = Field(
-        default="log", description="log, step_up or strict"
-    )
-
-
-class Require(Strict):
-    roles: Annotated[list[Text], many()] | None = Field(default=None, description="any of these")
-    permissions: Annotated[list[Text], many()] | None = Field(default=None, description="all of these")
-    level: Annotated[Int, Field(ge=1, le=2)] | None = Field(
-        default=None, description="2: a second factor was used"
-    )
-    fresh: Lasting | None = Field(default=None, description="signed in within this time")
-    confirmed: Bool | None = Field(default=None, description="the e-mail address is confirmed")
-    meta: dict[str, str | int | bool] | None = Field(
-        default=None, description="equal to these protected values"
-    )
-
-
-def _rate(value: Any) -> str:
-    durations.rate(value)
-    return str(value)
-
-
-Rate = Annotated[str, parsed(_rate, type="string", title="rate")]
-Rates = Annotated[list[Rate], many()]
-
-
-def _role_key(value: Any) -> str:
-    key = text(value)
-    if key != "default" and not re.fullmatch(r"role:[^\s]+", key):
-        raise NotRight(f"{shown(key)} is not default or role:NAME", did_you_mean(key, ("default",)))
-    return key
-
-
-RateKey = Annotated[
-    str,
-    pattern(
-        r"ip|user|session|api_key|route|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+", "a key to count by",
-        "write ip, user, session, api_key, route or header:NAME",
-    ),
-]  # fmt: skip
-
-
-class RateRule(Strict):
-    name: Label | None = Field(default=None, description="rules of one name are one count")
-    limit: Annotated[
-        Rates | dict[Annotated[str, parsed(_role_key, type="string")], Rates],
-        forms("items", "map"),
-    ] = Field(description="100/minute, several, or by role: {default: …, 'role:pro': …}")
-    key: Annotated[list[RateKey], many()] | None = Field(
-        default=None, description="default: user when signed in, else ip"
-    )
-    algorithm: Annotated[str, one_of("sliding_window", "moving_window", "fixed_window")] = Field(
-        default="sliding_window", description="how it is counted"
-    )
-    on_store_failure: Annotated[str, one_of("local", "deny", "allow")] = Field(
-        default="local", description="when the shared count can't be reached"
-    )
-
-
 def _short_ttl(value: Any) -> float:
     found = durations.seconds(value)
-    if not 0 < found <= 300:
-        raise NotRight(f"{shown(value)} is too long or too short", "5m at most")
+    if not 5 <= found <= 300:
+        raise NotRight(f"{shown(value)} is too {'short' if found < 5 else 'long'}", "from 5s to 5m")
     return found
 
 
+Audience = Annotated[
+    str, pattern(r"[\x21-\x7e]{1,255}", "an audience", "use up to 255 visible ASCII letters")
+]
+
+
 class Assertion(Strict):
-    audience: Text = Field(description="for whom the assertion is")
-    ttl: Annotated[float, parsed(_short_ttl, type="string")] = Field(
-        default="60s", validate_default=True, description="5m at most"
+    audience: Audience | None = Field(
+        default=None, description="for whom it is: the upstream looks for this in aud"
+    )
+    ttl: Annotated[float, parsed(_short_ttl, type="string")] | None = Field(
+        default=None, description="how long one is good (60s); from 5s to 5m"
     )
 
 
 class Plugin(Strict):
     class_: Annotated[
-        str, pattern(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "a class", "write package.module:Class")
-    ] = Field(alias="class", description="package.module:Class")
+        str,
+        pattern(
+            r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*|[A-Za-z_][\w.-]*",
+            "a class",
+            "write package.module:Class, or the name of an entry point",
+        ),
+    ] = Field(alias="class", description="package.module:Class, or the name of an entry point")
     phase: Annotated[str, one_of("before_auth", "after_auth")] = Field(
         default="after_auth", description="when it runs"
     )
-    settings: dict[str, Any] = Field(default={}, description="its own settings")
+    settings: dict[str, Any] = Field(default={}, description="its own, checked by the class")
 
 
 Headers = Annotated[dict[FreeHeader, HeaderValue], also(unique_names)]
@@ -270,7 +215,14 @@ def _none(value: Any) -> Any:
     raise wrong(f"{shown(value)} is not a map of settings", "write a map, or none to remove the default")
 
 
+def _no_plugins(value: Any) -> Any:
+    if value == "none" and not isinstance(value, Filled):
+        return "none"
+    raise wrong(f"{shown(value)} is not a list", "write - before each, or none to remove the default")
+
+
 Removed = Annotated[Literal["none"], BeforeValidator(_none)]
+NoPlugins = Annotated[Literal["none"], BeforeValidator(_no_plugins)]
 
 
 def _security_word(value: Any) -> str:
@@ -305,7 +257,7 @@ class Policies(Strict):
         default=None, description="pages of other origins"
     )
     rate_limit: Annotated[Removed | list[RateRule] | RateRule, forms("text", "list", "map")] | None = Field(
-        default=None, description="a rule or a list of rules; not available yet"
+        default=None, description="how often somebody may come: a rule, or a list of them"
     )
     authenticate: Annotated[Mode | Authenticate, forms("text", "map")] | None = Field(
         default=None, description="who may come; a mode alone is short for {mode: …}"
@@ -315,16 +267,16 @@ class Policies(Strict):
         description="works by itself wherever a cookie can authenticate; it can't be removed there",
     )
     bind: Annotated[Removed | Bind, forms("text", "map")] | None = Field(
-        default=None, description="not available yet"
+        default=None, description="a session is used from where it was signed in"
     )
     require: Annotated[Removed | Require, forms("text", "map")] | None = Field(
-        default=None, description="not available yet"
+        default=None, description="what somebody must be to come in"
     )
     body_limit: BodyLimit | None = Field(
         default=None, description="the largest body; default: limits.body_bytes"
     )
     assertion: Annotated[Removed | Assertion, forms("text", "map")] | None = Field(
-        default=None, description="not available yet"
+        default=None, description="a signed statement of who asks, for the upstream"
     )
     request_headers: Annotated[Removed | HeaderChanges, forms("text", "map")] | None = Field(
         default=None, description="towards the upstream"
@@ -335,6 +287,6 @@ class Policies(Strict):
     security_headers: Annotated[SecurityWord | Headers, forms("text", "map")] | None = Field(
         default=None, description="standard, none, or a map of headers"
     )
-    plugins: Annotated[Removed | list[Plugin], forms("text", "list")] | None = Field(
-        default=None, description="not available yet"
+    plugins: Annotated[NoPlugins | list[Plugin], forms("text", "list")] | None = Field(
+        default=None, description="own classes, asked in this order"
     )

@@ -64,6 +64,15 @@ class Issuer(Record, frozen=True):
     roles: dict[str, str] = {}  # its group -> role here
 
 
+class Webhook(Record, frozen=True):
+    url: str
+    secret: str
+    events: tuple[str, ...] = ("*",)  # patterns
+
+    def __repr__(self) -> str:
+        return f"Webhook({self.url!r})"
+
+
 class Service(Record, frozen=True):
     secrets: tuple[str, ...] = ()  # POSTERN_SECRET, newest first; empty: data/secret
     database_url: str = "sqlite:data/postern.db"
@@ -78,6 +87,7 @@ class Service(Record, frozen=True):
     colour: str = ""  # of the brand
     cookie: Cookie = Cookie()
     mail: Mail = Mail()
+    webhooks: tuple[Webhook, ...] = ()
     password: Password = Password()
     registration: Literal["open", "invite", "closed"] = "open"
     confirmation: Literal["optional", "required"] = "optional"
@@ -105,6 +115,7 @@ class Service(Record, frozen=True):
         the place where it runs."""
         own: dict[str, Any] = dict.fromkeys(("database_url", "redis_url", "data", "name", "admin_token"), "")
         own["issuers"] = {name: msgspec.structs.replace(each, ca="") for name, each in self.issuers.items()}
+        own["webhooks"] = tuple(msgspec.structs.replace(hook, secret="") for hook in self.webhooks)
         own["mail"] = msgspec.structs.replace(self.mail, smtp="", templates="")
         return msgspec.json.encode(msgspec.structs.replace(self, secrets=(), **own)).decode()
 

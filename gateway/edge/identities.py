@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.edge.guessers import Guessers
-from gateway.edge.mismatches import tell_mismatch
+from gateway.edge.mismatches import Mismatches
 from gateway.edge.renewals import Renewals
 from gateway.link.client import Link, LinkDown
 from gateway.link.client import now as boottime
@@ -76,6 +76,8 @@ class Identities:
         self._refused: dict[tuple[str, bytes], tuple[float, BadCredential]] = {}
         self._asking: dict[tuple[str, bytes], asyncio.Task[Resolution]] = {}
         self._renewals = Renewals(link)
+        self._mismatches = Mismatches(link)
+        self.mismatched = self._mismatches.tell  # see Ports
         self._news: deque[tuple[float, News]] = deque()
         self._guessers = Guessers()
         self._settings = settings
@@ -87,6 +89,9 @@ class Identities:
             self._settings = settings
             self._most = settings.cache
             self.clear()
+
+    def close(self) -> None:
+        self._mismatches.close()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -137,7 +142,7 @@ class Identities:
         if not isinstance(found, Identified):
             return found
         # news may have come between the answer and this line
-        return found if self._current(found.identity, found.known) else UNAVAILABLE
+        return found if self.current(found.identity, found.known) else UNAVAILABLE
 
     async def _question(
         self, kind: str, credential: bytes, key: bytes, client: str, agent: str
@@ -159,7 +164,7 @@ class Identities:
             assert answer is not None
             bad = BadCredential(str(answer.get("session") or ""))
             self._remember_refused(kind, key, bad)
-            if not bad.session:
+            if answer.get("code") != "token_expired":
                 self._guessers.guessed(client.encode(), boottime())
             return bad
         return UNAVAILABLE
@@ -167,19 +172,22 @@ class Identities:
     async def _answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
         """The service's answer, none older than the news that concern it; None when there is none in time."""
         for _ in range(ASK_AGAIN):
+            settings = self._settings
             try:
                 answer = await self.link.ask(message, ASK_WITHIN)
             except (LinkDown, TimeoutError):
                 return None
-            if answer.get("outcome") != "identified" or not self._outdated(answer):
+            if answer.get("outcome") != "identified":
+                return answer
+            if settings is self._settings and not self._outdated(answer):
                 return answer
         return None
 
     def _outdated(self, answer: dict[str, Any]) -> bool:
         """T41: an answer read before a revoke, and delivered after it."""
-        return not self._current(msgspec.convert(answer["identity"], Identity), answer.get("as_of", -1))
+        return not self.current(msgspec.convert(answer["identity"], Identity), answer.get("as_of", -1))
 
-    def _current(self, identity: Identity, known: int) -> bool:
+    def current(self, identity: Identity, known: int) -> bool:
         return not any(news.number > known and news.concerns(identity) for _, news in self._news)
 
     # Keeping
@@ -306,17 +314,17 @@ class Identities:
     ) -> Resolution | Awaitable[Resolution]:
         if entry.kind != kind:
             return _BAD  # T30: a token of one kind in another's place
-        if boottime() >= entry.expires:
+        if kind == "external" or boottime() >= entry.expires:  # an issuer may have withdrawn its key
             self._drop(key)
             return self._unknown(kind, credential, key, exchange)
+        if exchange.forward_auth:
+            entry.used = True
+            return entry  # it is good until it expires; its successor could not reach the browser
         return self._rotate(entry, credential, exchange)
 
     async def _rotate(self, entry: Identified, cookie: bytes, exchange: Exchange) -> Resolution:
         """The cookie's time has come: the reply brings its successor; if that fails, the next one's will."""
         answer = await self._renewals.renewed(cookie, exchange, bearer=False)
-        if exchange.forward_auth:
-            entry.used = True
-            return entry  # it is good until it expires; its successor could not reach the browser
         if answer is not None:
             exchange.answer_with(b"Set-Cookie: " + answer["set_cookie"].encode("ascii"))
         # whoever still sends this one gets the same successor again, but not with each reply
@@ -325,21 +333,17 @@ class Identities:
 
     async def renew(self, cookie: bytes, exchange: Exchange) -> bool:
         """A fresh access token for the session of this cookie, on the reply."""
+        if exchange.forward_auth:
+            return False
         answer = await self._renewals.renewed(cookie, exchange, bearer=True)
         token = answer.get("access_token") if answer is not None else None
         if answer is None or not token:
             return False
         exchange.answer_with(
-        if exchange.forward_auth:
-            return False
             b"X-Access-Token: " + token.encode("ascii"),
             b"X-Access-Token-Expires-In: %d" % int(answer.get("expires_in") or 0),
         )
         return True
-
-    async def mismatched(self, what: tuple[str, ...], act: str, exchange: Exchange) -> bool:
-        """Tell the service of a credential that came from elsewhere; see Ports."""
-        return await tell_mismatch(self.link, what, act, exchange)
 
     # Streams: who is behind one that is open
 

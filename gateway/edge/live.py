@@ -182,7 +182,10 @@ def _policies(worker: "Worker", record: config.Route, snapshot: config.Snapshot)
     names = tuple(name.encode() for name in identity.cookie_names)
     ports = Ports(
         identities=worker.identities,
+        assertions=worker.assertions,
+        leases=worker.leases,
         route=record.name,
+        report=record.mode == "report",
         counted_as=snapshot.service,
         tls=snapshot.tls is not None,
         sign_in="/auth/sign-in" if "pages" in identity.serve else "",

@@ -7,7 +7,9 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from gateway.edge.assertions import Assertions
 from gateway.edge.identities import Identities, News
+from gateway.edge.leases import Leases
 from gateway.edge.streams import Streams
 from gateway.link.client import Link, Push
 
@@ -38,6 +40,8 @@ class Newsroom:
         self._touching: asyncio.TimerHandle | None = None
         self.link = Link(loop, path, hello(worker, snapshot), self._heard, self._up, self._down, log)
         self.identities = Identities(self.link, snapshot.identity)
+        self.assertions = Assertions(self.identities)
+        self.leases = Leases(loop, self.link, snapshot.workers or os.cpu_count() or 1)
         self.streams = Streams(self.identities)
 
     def start(self) -> None:
@@ -59,6 +63,7 @@ class Newsroom:
         if self._touching is not None:
             self._touching.cancel()
         self.streams.close()
+        self.identities.close()
         self.link.close()
 
     def _heard(self, push: Push) -> Awaitable[None] | None:
@@ -69,6 +74,7 @@ class Newsroom:
 
     def _up(self) -> Awaitable[None] | None:
         self.identities.begin_afresh()
+        self.leases.begin_afresh()
         self._tell_link()
         return self.streams.look_at_all() if self.streams else None
 

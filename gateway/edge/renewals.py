@@ -15,11 +15,12 @@ class Renewals:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._running: dict[bytes, asyncio.Task[dict[str, Any] | None]] = {}
+        self._running: dict[tuple[object, ...], asyncio.Task[dict[str, Any] | None]] = {}
 
     async def renewed(self, cookie: bytes, exchange: Exchange, *, bearer: bool) -> dict[str, Any] | None:
         """The service's answer; with `bearer` a fresh access token is in it. None when there is none."""
-        key = sha256(cookie).digest() + (b"+" if bearer else b"")
+        place = (exchange.client, exchange.noted.get(b"user-agent"))  # what is refused there may be due here
+        key = (sha256(cookie).digest(), bearer, place)
         task = self._running.get(key)
         if task is None:
             agent = (exchange.noted.get(b"user-agent") or b"").decode("utf-8", "replace")

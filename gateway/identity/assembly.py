@@ -5,15 +5,17 @@ import time
 from collections.abc import Callable, Sequence
 
 from gateway.config.service import Service
+from gateway.identity import binding
 from gateway.identity import secrets as master
+from gateway.identity.assertions import assertion
+from gateway.identity.carrying import fit_out, let_go
 from gateway.identity.context import Context
 from gateway.identity.counters import Counters
 from gateway.identity.edge_book import EdgeBook
+from gateway.identity.issuers import Issuers
 from gateway.identity.keys import Keys
 from gateway.identity.leasing import Leasing
-from gateway.identity.letters import MAIL
 from gateway.identity.limits import Limits
-from gateway.identity.mail.carriers import mail_carrier
 from gateway.identity.outbox import Outbox
 from gateway.identity.passwords import Passwords
 from gateway.identity.propagation import Propagation
@@ -86,10 +88,10 @@ class LinkService:
         return await self._leasing.later(question)
 
     async def assertion(self, question: Assert) -> frames.Message:
-        return {"outcome": "unavailable"}
+        return await assertion(self._context, question)
 
     async def mismatch(self, question: Mismatch) -> frames.Message:
-        return {"outcome": "unavailable"}
+        return await binding.mismatch(self._context, question)
 
 
 async def assemble(
@@ -114,7 +116,7 @@ async def assemble(
         await propagation.start()
         limits = Limits(Limiters(), settings)
         outbox = Outbox(store, secrets, counters)
-        outbox.carriers[MAIL] = mail_carrier(settings)
+        fit_out(outbox, store, settings)
         return Context(
             settings,
             store,
@@ -126,6 +128,7 @@ async def assemble(
             limits,
             counters,
             outbox,
+            Issuers(settings),
         )
     except BaseException:
         await store.close()
@@ -133,8 +136,10 @@ async def assemble(
 
 
 async def dismantle(context: Context) -> None:
+    context.issuers.close()
     await context.propagation.close()
     context.passwords.close()
+    await let_go(context.outbox)
     await context.store.close()
 
 
@@ -144,8 +149,9 @@ def reconfigure(context: Context, settings: Service) -> None:
     if fixed:
         raise ValueError(f"identity: {', '.join(fixed)} can't change while it runs; restart it")
     context.keys.use(settings, context.secrets)
+    context.issuers.use(settings)
     context.passwords.use(settings)
     context.limits.use(settings)
-    context.outbox.carriers[MAIL] = mail_carrier(settings)
+    fit_out(context.outbox, context.store, settings)
     context.propagation.token_ttl = settings.tokens.access_ttl
     context.settings = settings

@@ -22,6 +22,8 @@ META_CHANGED = "user.meta_changed"
 ADDRESS_TAKEN = "register.address_taken"  # of the address's owner: somebody tried to register it again
 SESSION_CREATED = "session.created"
 SESSION_REVOKED = "session.revoked"
+SESSION_MISMATCH = "session.mismatch"  # used from another place, or by another program, than that of sign-in
+SESSION_REBOUND = "session.rebound"  # its owner proved to be elsewhere: it belongs there from now on
 SESSION_MOVED = "session.moved"  # refreshed from another address
 TOKEN_REUSED = "token.reused"
 LOGIN_FAILED = "login.failed"
@@ -40,6 +42,19 @@ COMMAND_LINE = "command line"  # the actor of what was done there
 _AGENT = 300  # characters of it that are kept
 
 
+class Happened(msgspec.Struct, frozen=True):
+    """One row of the trail, as webhooks tell it."""
+
+    event: str
+    at: int
+    user_id: str
+    actor: str
+    session_id: str
+    address: str
+    agent: str
+    data: dict[str, Any]
+
+
 async def audit(
     db: "Database",
     event: str,
@@ -50,13 +65,16 @@ async def audit(
     **data: Any,  # never a credential
 ) -> None:
     """Adds a row; it is there exactly when its cause is."""
+    address = asker.address if asker else ""
+    agent = asker.agent[:_AGENT] if asker else ""
     await events.insert(
         db,
         event=event,
         user_id=user,
         actor=actor or user,
         session_id=session,
-        address=asker.address if asker else "",
-        agent=asker.agent[:_AGENT] if asker else "",
+        address=address,
+        agent=agent,
         data=msgspec.json.encode(data).decode(),
     )
+    db.happened.append(Happened(event, db.now, user, actor or user, session, address, agent, data))

@@ -3,9 +3,12 @@
 from typing import TYPE_CHECKING
 
 from gateway.config.service import Service
+from gateway.model.binding import AGAIN, PLACES, SESSIONS
+from gateway.model.seldom import Seldom
 
 if TYPE_CHECKING:
     from gateway.identity.counters import Counters
+    from gateway.identity.issuers import Issuers
     from gateway.identity.keys import Keys
     from gateway.identity.limits import Limits
     from gateway.identity.outbox import Outbox
@@ -20,8 +23,8 @@ class Context:
     """Made once by service.py; a reload replaces `settings` and what is made from them, never the object."""
 
     __slots__ = (
-        "counters", "keys", "limits", "outbox", "passwords", "propagation", "secrets", "settings", "store",
-        "tokens",
+        "counters", "issuers", "keys", "limits", "mismatches", "outbox", "passwords", "propagation",
+        "secrets", "settings", "store", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -36,6 +39,7 @@ class Context:
         limits: "Limits",
         counters: "Counters",
         outbox: "Outbox",
+        issuers: "Issuers",
     ) -> None:
         self.settings = settings
         self.store = store
@@ -47,3 +51,5 @@ class Context:
         self.limits = limits
         self.counters = counters
         self.outbox = outbox
+        self.issuers = issuers
+        self.mismatches = Seldom(AGAIN, PLACES, SESSIONS)

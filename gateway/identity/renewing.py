@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.identity import lives, rotation, sessions, tokens
+from gateway.identity import binding, lives, rotation, sessions, tokens
+from gateway.identity.binding import Elsewhere
 from gateway.identity.context import Context
 from gateway.identity.resolving import Bad, proved
 from gateway.identity.sessions import OpenedSession
@@ -28,13 +29,16 @@ class Renewed(msgspec.Struct, frozen=True):
 async def renew_for_link(
     context: Context, credential: str, bearer: bool, address: str, agent: str
 ) -> dict[str, Any]:
-    """The link's question: a whole Set-Cookie value, and with `bearer` an access token."""
+    """The link's question: a whole Set-Cookie value, and with `bearer` an access token. Whom the binding does
+    not let renew keeps the cookie that it has: the route's own `bind` says what that is good for."""
     try:
         renewed = await renew(context, credential, bearer, Asker(address, agent))
     except StoreUnavailable:
         return {"outcome": "unavailable"}
     if isinstance(renewed, Bad):
         return {"outcome": "bad"}
+    if isinstance(renewed, Elsewhere):
+        return {"outcome": "elsewhere"}
     opened = renewed.opened
     return {
         "outcome": "renewed",
@@ -44,7 +48,7 @@ async def renew_for_link(
     }
 
 
-async def renew(context: Context, credential: str, bearer: bool, asker: Asker) -> Renewed | Bad:
+async def renew(context: Context, credential: str, bearer: bool, asker: Asker) -> Renewed | Bad | Elsewhere:
     """Whoever shows a good cookie gets the current one: a new one if that was due. All who come with the
     predecessor meanwhile get the very same."""
     parts = tokens.read(credential)
@@ -55,14 +59,21 @@ async def renew(context: Context, credential: str, bearer: bool, asker: Asker) -
         now = db.now
     if row is None or not proved(context, parts, row.session.salt) or not _good(context, row, parts, now):
         return Bad()
-    if _something_due(context, row.session, parts, bearer, now):
+    elsewhere: Elsewhere | None = None
+    if binding.moved(context, row.session, asker) or _something_due(context, row.session, parts, bearer, now):
         async with context.store.locking() as db:
             await rows.locked(db, parts.session)
             row = await rows.with_user(db, parts.session)
             if row is None or not _good(context, row, parts, db.now):
                 return Bad()
-            session = await _moved(context, db, row.session, parts, bearer, asker)
-            row, now = msgspec.structs.replace(row, session=session), db.now
+            elsewhere = await binding.judge_refresh(context, db, row.session, asker)
+            if elsewhere is None:
+                session = await _moved(context, db, row.session, parts, bearer, asker)
+                row, now = msgspec.structs.replace(row, session=session), db.now
+        if db.revocations:
+            await context.propagation.settle(db.revocations)
+    if elsewhere is not None:
+        return elsewhere
     return Renewed(sessions.carried_by_cookie(context, row.session, now, bearer), row, now)
 
 

@@ -9,14 +9,14 @@ from gateway.identity.context import Context
 from gateway.identity.shapes import meta
 from gateway.identity.tokens import Parts
 from gateway.model.credentials import ACCESS, COOKIE, JWT_STARTS
-from gateway.model.identity import Identity
+from gateway.model.identity import Identity, as_text
 from gateway.store import sessions as rows
 from gateway.store.accounts import User
 from gateway.store.faults import StoreUnavailable
 from gateway.store.sessions import Session
 
 Kind = Literal["bearer", "cookie"]
-_OPENS: dict[str, Kind] = {"bearer": "bearer", "header": "bearer", "cookie": "cookie"}  # how an edge found it
+OPENS: dict[str, Kind] = {"bearer": "bearer", "header": "bearer", "cookie": "cookie"}  # how an edge found it
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -39,12 +39,15 @@ class Bad(msgspec.Struct, frozen=True):
 
 
 async def resolve(
-    context: Context, kind: str, credential: str, address: str, agent: str, stream: bool
+    context: Context, kind: str, credential: str, address: str, agent: str, stream: bool, seen: bool = True
 ) -> dict[str, Any]:
-    """The link's question. `stream`: an open one goes on as long as its session lives."""
-    opens = _OPENS.get(kind)
+    """The link's question. `stream`: an open one goes on as long as its session lives. `seen`: it counts as
+    having been presented."""
+    if kind == "external":  # it ends with its token, a stream too
+        return await context.issuers.resolve(context.store, credential)
+    opens = OPENS.get(kind)
     try:
-        found = await look(context, opens, credential, stream) if opens else Bad()
+        found = await look(context, opens, credential, stream, seen) if opens else Bad()
     except StoreUnavailable:
         return {"outcome": "unavailable"}
     if isinstance(found, Bad):
@@ -58,7 +61,9 @@ async def resolve(
     }
 
 
-async def look(context: Context, kind: Kind, credential: str, stream: bool = False) -> Found | Bad:
+async def look(
+    context: Context, kind: Kind, credential: str, stream: bool = False, seen: bool = True
+) -> Found | Bad:
     """What a credential presented as `kind` stands for. A token of one purpose opens nothing else (T30)."""
     parts = _read(context, credential)
     if parts is None or parts.kind != (COOKIE if kind == "cookie" else ACCESS):
@@ -75,7 +80,7 @@ async def look(context: Context, kind: Kind, credential: str, stream: bool = Fal
     if stream:
         return found
     judged = (_cookie if kind == "cookie" else _access)(context, found, parts)
-    if isinstance(judged, Found):
+    if isinstance(judged, Found) and seen:
         await _present(context, judged, parts)
     return judged
 
@@ -136,14 +141,11 @@ def identity(found: Found, forward_meta: tuple[str, ...]) -> Identity:
         session=session.session_id,
         level=session.level,
         methods=tuple(method for method in session.methods.split(",") if method),
-        protected={key: _text(value) for key, value in meta(user.protected).items()},
-        public={key: _text(public[key]) for key in forward_meta if key in public},
+        protected={key: as_text(value) for key, value in meta(user.protected).items()},
+        public={key: as_text(public[key]) for key in forward_meta if key in public},
         proved=max(0, found.now - session.proved_at) / 1000,
         confirmed=bool(user.confirmed),
         address=session.address,
         agent=session.agent,
+        other_address=session.other_address,
     )
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -5,8 +5,9 @@ from enum import Enum
 import msgspec
 
 from gateway.config.service import Tokens
-from gateway.identity import lives, sessions, tokens
+from gateway.identity import binding, lives, sessions, tokens
 from gateway.identity.audit import SESSION_MOVED, TOKEN_REUSED, audit
+from gateway.identity.binding import Elsewhere
 from gateway.identity.context import Context
 from gateway.identity.resolving import proved
 from gateway.identity.sessions import AGENT, OpenedSession
@@ -57,11 +58,13 @@ def rule_of(settings: Tokens, session: Session, generation: int, agent: str, now
 
 async def refresh(context: Context, token: str, asker: Asker) -> Refreshed:
     """The next tokens of the session, or the same as before (rule 3). Raises Refused for rules 1, 4 and 5,
-    after what they change has been committed and told to the edges."""
+    and for who comes from elsewhere than the session is bound to, after what that changes has been committed
+    and told to the edges."""
     proven = await _proved(context, token)
     if proven is None:
         raise _refused(context, Rule.OVER)
     parts, session = proven
+    elsewhere: Elsewhere | None = None
     async with context.store.locking() as db:
         if _may_end_all(context, parts, session):
             await users.locked(db, session.user_id)  # before any session's
@@ -71,10 +74,16 @@ async def refresh(context: Context, token: str, asker: Asker) -> Refreshed:
             rule = Rule.OVER
         else:
             rule = rule_of(context.settings.tokens, row.session, parts.generation, asker.agent, db.now)
-            row = await _follow(context, db, row, rule, parts, asker)
+            if rule in (Rule.ROTATE, Rule.REPEAT):
+                elsewhere = await binding.judge_refresh(context, db, row.session, asker)
+            if elsewhere is None:
+                row = await _follow(context, db, row, rule, parts, asker)
         now, written = db.now, db.revocations
     if written:
         await context.propagation.settle(written)
+    if elsewhere is not None:
+        context.counters.count("tokens_refreshed_total", "elsewhere")
+        raise elsewhere.refused
     if row is None or rule not in (Rule.ROTATE, Rule.REPEAT):
         raise _refused(context, rule)
     context.counters.count("tokens_refreshed_total", "rotated" if rule is Rule.ROTATE else "repeated")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.identity import lockout, names, sessions
+from gateway.identity import binding, lockout, names, sessions
 from gateway.identity.audit import LOGIN_FAILED, PASSWORD_REFUSED, REAUTHENTICATED, SESSION_CREATED, audit
 from gateway.identity.context import Context
 from gateway.identity.passwords import Busy, Matches
@@ -71,7 +71,7 @@ async def _sign_in(
         else lockout.attempt(identifier, asker.address)
     )
     match = await _compared(context, tried, password, user.password_hash if user else None)
-    if user is None or match is None or not _may_sign_in(context, user):
+    if user is None or match is None or not may_sign_in(context, user):
         await _failed(context, tried, LOGIN_FAILED, user.user_id if user else "", asker)
         detail = NOT_CONFIRMED if context.settings.confirmation == "required" else ""
         raise Refused(faults.INVALID_CREDENTIALS, detail)
@@ -96,7 +96,8 @@ def from_here(asker: Asker, cookie: bool) -> None:
         raise Refused(faults.ORIGIN_REFUSED, COOKIE_ORIGIN)
 
 
-def _may_sign_in(context: Context, user: User) -> bool:
+def may_sign_in(context: Context, user: User) -> bool:
+    """Whether this account's own password would do."""
     confirmed = user.confirmed or context.settings.confirmation == "optional"
     return user.locked_at is None and confirmed
 
@@ -120,6 +121,7 @@ async def prove_again(context: Context, caller: Caller, asker: Asker, password: 
         if user is None or user.password_changed_at != caller.user.password_changed_at:
             raise Refused(faults.INVALID_CREDENTIALS)
         await rows.prove(db, session.session_id)
+        await binding.rebind(db, session, asker)
         await revocations.write(db, "changed", session=session.session_id)
         await audit(db, REAUTHENTICATED, user.user_id, session=session.session_id, asker=asker)
     return await context.propagation.settle(db.revocations)

@@ -9,6 +9,8 @@ from gateway.model.addresses import parse, prefix
 from gateway.model.agents import family
 
 AGENT = 300  # characters of a user-agent that are kept of a sign-in: what comes later is not compared
+# A mismatch is told once in this time for each place, and for so many places of one session at most.
+AGAIN, PLACES, SESSIONS = 600.0, 10, 10_000
 _REMEMBERED = 4096
 
 # What differs: "address", "agent", both, or nothing.
@@ -56,6 +58,11 @@ def differing(binding: Binding, place: Place, address: str, agent: str) -> What:
         if one != other and (binding.agent == "exact" or _family(one) != _family(other)):
             what = (*what, "agent")
     return what
+
+
+def place_of(address: str, agent: str) -> str:
+    """As one that is told of: its network, and the family of the program."""
+    return f"{_network(address)} {_family(agent[:AGENT])}"
 
 
 def version(address: str) -> int:

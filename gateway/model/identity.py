@@ -122,7 +122,10 @@ class Identified:
         self.agent = identity.agent.encode("utf-8", "replace")
         self.answer = b""  # the block for other proxies, made when one of them asks: with_all
         self.passed: object = None  # the `require` that let it pass last; what it is never changes
-        self.assertions: dict[str, tuple[bytes, float]] | None = None  # audience -> line, CLOCK_BOOTTIME
+        # the `bind` that let it pass last, with the address and agent of that request
+        self.placed: tuple[object, bytes, bytes | None] | None = None
+        # (audience, ttl) -> line, CLOCK_BOOTTIME
+        self.assertions: dict[tuple[str, float], tuple[bytes, float]] | None = None
 
 
 class BadCredential:

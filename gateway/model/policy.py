@@ -1,10 +1,11 @@
 """The protocol of a policy, built in or your own, and the fixed effects that the chain applies for it."""
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from gateway.model.clock import boottime
 from gateway.model.exchange import Exchange
 from gateway.model.identity import BadCredential, Identified
 from gateway.model.rates import Limit, Rule
@@ -54,9 +55,10 @@ class Identities(Protocol):
     async def renew(self, cookie: bytes, exchange: Exchange) -> bool:
         """Put a fresh access token of the cookie's session on the reply; False when that can't be done."""
 
-    async def mismatched(self, what: tuple[str, ...], act: str, exchange: Exchange) -> bool:
-        """Tell that the exchange's credential came from another place or program than its session's; with
-        act `strict` its session has ended when this returns. False when that can't be known."""
+    def mismatched(self, what: tuple[str, ...], act: str, exchange: Exchange) -> bool | Awaitable[bool]:
+        """Tell that the exchange's credential came from another place or program than its session's: once in
+        a while, and nobody waits for it. With act `strict` its session has ended when this is True; False
+        when that can't be known."""
 
 
 class Spent(msgspec.Struct, frozen=True):
@@ -101,7 +103,9 @@ class Ports(msgspec.Struct, frozen=True):
     identities: Identities
     leases: Leases | None = None  # where nothing is leased (built-in routes): None
     assertions: Assertions | None = None
+    clock: Callable[[], float] = boottime  # what `proved_at` and expiries are told by
     route: str = ""  # the route's name
+    report: bool = False  # the route only reports: what a policy says counts, and it does nothing to anybody
     service: str = "postern"  # the realm of challenges; not the service's name, which may be a host's
     counted_as: str = "postern"  # the service's name: what the names of rate limits begin with
     tls: bool = False  # the listener itself speaks TLS

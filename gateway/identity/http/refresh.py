@@ -1,6 +1,7 @@
 """POST /refresh-token: new tokens for a refresh token, or what a session cookie carries."""
 
 from gateway.identity import renewing, rotation
+from gateway.identity.binding import Elsewhere
 from gateway.identity.resolving import Bad
 from gateway.identity.sessions import token_answer
 from gateway.identity.shapes import TokensSaid
@@ -34,6 +35,9 @@ async def _by_cookie(call: Call) -> renewing.Renewed:
     if isinstance(renewed, Bad):
         call.context.counters.count("tokens_refreshed_total", "invalid")
         raise Refused(faults.INVALID_REFRESH_TOKEN)
+    if isinstance(renewed, Elsewhere):
+        call.context.counters.count("tokens_refreshed_total", "elsewhere")
+        raise renewed.refused
     call.context.counters.count("tokens_refreshed_total", "cookie")
     return renewed
 
@@ -42,6 +46,9 @@ ROUTES = [
     Endpoint(
         "POST", "/refresh-token", refresh, "New tokens",
         body=RefreshBody, optional_body=True, answers={200: TokensSaid}, also=("/refresh",), limit="refresh",
-        faults=(faults.INVALID_REFRESH_TOKEN, faults.REFRESH_TOKEN_REUSED, faults.ORIGIN_REFUSED),
+        faults=(
+            faults.INVALID_REFRESH_TOKEN, faults.REFRESH_TOKEN_REUSED, faults.ORIGIN_REFUSED,
+            faults.BINDING_CHANGED,
+        ),
     ),
 ]  # fmt: skip
