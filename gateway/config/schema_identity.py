@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from email.utils import parseaddr
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -10,8 +9,8 @@ from pydantic import Field
 from gateway.config import durations
 from gateway.config.faults import NotRight, did_you_mean, listed, shown
 from gateway.config.schema_policies import WholeOrigin
+from gateway.config.schema_sending import Mail, Webhook, smtp_place
 from gateway.config.settings import DATABASE_URL, short_secret
-from gateway.config.smtp_url import server_of
 from gateway.config.types import (
     Bool,
     Duration,
@@ -62,7 +61,7 @@ EDGE_KEYS = (
 # What this version does not do yet: a key of identity, and what leaves it off.
 LATER: dict[str, Any] = {
     "connect": None, "redis_url": None, "magic": {"enabled": False}, "providers": {},
-    "link_by_email": False, "webhooks": [], "compat": {"accesspass": False},
+    "link_by_email": False, "compat": {"accesspass": False},
 }  # fmt: skip
 # Two names of one setting: that of the environment in lower case, and the one in its group.
 TWICE = {
@@ -129,41 +128,6 @@ class Provider(Strict):
     roles: dict[str, Text] = Field(
         default={}, description="its groups to roles here; nothing else becomes a role"
     )
-
-
-def _smtp(value: Any) -> str:
-    url = text(value, "an SMTP URL")
-    try:
-        return url if not url or server_of(url) else ""
-    except ValueError as error:
-        raise NotRight(f"{shown(value)} is not an SMTP URL", str(error)) from None
-
-
-def _sender(value: Any) -> str:
-    sender = text(value, "a sender")
-    if re.search(r"[\x00-\x1f\x7f]", sender) or not re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(sender)[1]):
-        raise NotRight(f"{shown(value)} is no sender", 'write "Shop <no-reply@shop.example.com>"')
-    return sender
-
-
-class Mail(Strict):
-    smtp: Annotated[str, parsed(_smtp, type="string")] = Field(
-        default="", description="empty: mail is written to data/mail"
-    )
-    from_: Annotated[str, parsed(_sender, type="string")] | None = Field(
-        default=None, alias="from", description="the sender; default: no-reply at base_url's host"
-    )
-    templates: FilePath | None = Field(default=None, description="a folder with your own")
-    language: Annotated[
-        str, pattern(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", "a language", "write one like en")
-    ] = Field(default="en", description="where a reader asks for none that there is")
-    new_device: Bool = Field(default=True, description="tell users of sign-ins from new devices")
-
-
-class Webhook(Strict):
-    url: HttpUrl = Field(description="where events are posted")
-    secret: Text = Field(description="signs them; write ${NAME}")
-    events: Annotated[list[Text], many()] = Field(default=["*"], description='such as "session.*"')
 
 
 class Brand(Strict):
@@ -335,7 +299,7 @@ class Identity(Strict):
         default=None, description="sqlite:PATH or postgresql://…; default: postern.db in the data folder"
     )
     redis_url: Text | None = Field(default=None, description="not available yet")
-    smtp_url: Annotated[str, parsed(_smtp, type="string")] | None = Field(
+    smtp_url: Annotated[str, parsed(smtp_place, type="string")] | None = Field(
         default=None, description="the same as mail.smtp"
     )
     token_ttl: LastingTtl | None = Field(default=None, description="the same as tokens.access_ttl")
@@ -375,7 +339,7 @@ class Identity(Strict):
         default=False, description="a provider's verified address may open an account here; not available yet"
     )
     mail: Mail = Field(default=Mail(), description="how mail is sent")
-    webhooks: list[Webhook] = Field(default=[], description="who is told of events; not available yet")
+    webhooks: list[Webhook] = Field(default=[], description="who is told of events")
     brand: Brand = Field(default=Brand(), description="how the pages look")
     retention: Retention = Field(default=Retention(), description="how long things are kept")
     migrate: Annotated[str, one_of("auto", "manual")] = Field(default="auto", description="of the database")

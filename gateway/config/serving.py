@@ -125,6 +125,7 @@ def service(
             language=identity.mail.language,
             new_device=identity.mail.new_device,
         ),
+        webhooks=tuple(made.Webhook(hook.url, hook.secret, tuple(hook.events)) for hook in identity.webhooks),
         password=made.Password(
             on=password is not None,
             min=password.min if password else usual.password.min,

@@ -1,7 +1,7 @@
 """The store: units of work over SQLite or PostgreSQL, with one way to use both."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal, Protocol, Self
 
@@ -41,7 +41,7 @@ class Backend(Protocol):
 class Database:
     """The database as one unit of work sees it; what a function of the store takes first."""
 
-    __slots__ = ("_failed", "_link", "_now", "_statements", "_writing", "revocations")
+    __slots__ = ("_failed", "_link", "_now", "_statements", "_writing", "happened", "revocations")
 
     def __init__(self, link: Link, statements: dict[str, Statement], writing: bool) -> None:
         self._link = link
@@ -50,6 +50,7 @@ class Database:
         self._now: int | None = None
         self._failed = False
         self.revocations: list[int] = []  # sequences written in this unit; to be settled after it
+        self.happened: list[Any] = []  # what this unit's end is to be told of; see Store.before_commit
 
     @property
     def now(self) -> int:
@@ -138,6 +139,8 @@ class Store:
     def __init__(self, backend: Backend, statements: dict[str, Statement]) -> None:
         self._backend = backend
         self._statements = statements
+        # the last thing in a unit in which something happened: what it writes is kept with it, or not at all
+        self.before_commit: Callable[[Database], Awaitable[None]] | None = None
 
     @classmethod
     async def open(
@@ -177,6 +180,8 @@ class Store:
         async with self._backend.writing() as link:
             db = Database(link, self._statements, writing=True)
             yield db
+            if db.happened and self.before_commit is not None and not db.failed:
+                await self.before_commit(db)
             if db.failed:
                 raise StoreFault(_OVER)
 
