@@ -7,6 +7,8 @@ from urllib.parse import quote_from_bytes
 
 import msgspec
 
+from gateway.model.challenges import bearer
+from gateway.model.credentials import JWT_STARTS
 from gateway.model.exchange import Exchange
 from gateway.model.faults import CREDENTIAL_MISSING, DUPLICATE_CREDENTIAL, INVALID_TOKEN
 from gateway.model.identity import BadCredential, Identified
@@ -19,6 +21,8 @@ _TOKEN_BYTES = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-
 _LONGEST = 8192
 _LONGEST_RETURN = 2048  # bytes of return_to before encoding; the query is left behind first
 _API_KEY = b"psk_"
+_JWT_BYTES = _TOKEN_BYTES.replace(b"~+/", b"")  # base64url and dots
+_OUR_JWTS = tuple(start.encode() for start in JWT_STARTS)
 _GETS = frozenset({b"GET", b"HEAD"})
 
 # A place where a credential may stand: what it holds, what is wrong with it, or None. The second argument is
@@ -49,24 +53,24 @@ class Authenticate:
         self.idle = settings.mode == "none"  # nothing to ask: the edge leaves it out
         self._required = settings.mode == "required"
         self._takes_keys = "api_key" in settings.accept
-        self._takes_bearers = any(word == "bearer" or word.startswith("issuer:") for word in settings.accept)
+        self._takes_bearers = "bearer" in settings.accept
+        named = [word.partition(":") for word in settings.accept]
+        self._issuers = frozenset(name for kind, _, name in named if kind == "issuer")
         self._places = self._in_order(settings.accept)
         self._cookies = frozenset(ports.cookies)
         self._mark = _common(ports.cookies)
-        # most requests have a bearer of ours and nothing else that could be a credential
-        plain = settings.accept[:1] == ("bearer",) and not any(":" in word for word in settings.accept)
-        self._simple = plain and not self.idle
+        # most requests have a bearer and nothing else that could be a credential
+        plain = not self.idle and not any(kind == "header" for kind, _, _ in named)
+        self._simple = plain and self._takes_bearers
+        self._simple_external = plain and bool(self._issuers)
         self._identities = ports.identities
         self._resolve = ports.identities.resolve
         self._renewal = ports.renewal
         self._clear_cookie = ports.clear_cookie
         self._sign_in = ports.sign_in.encode()
         self._on_missing = str(settings.on_missing) if ports.sign_in else "401"
-        challenge = b"Bearer realm=" + _quoted(ports.service)
-        self._missing = Refuse(CREDENTIAL_MISSING, headers=((b"WWW-Authenticate", challenge),))
-        # RFC 6750 section 3.1: `error` only when a credential came
-        wrong = challenge + b', error="invalid_token"'
-        self._invalid = Refuse(INVALID_TOKEN, headers=((b"WWW-Authenticate", wrong),))
+        self._missing = Refuse(CREDENTIAL_MISSING, headers=bearer(ports.service))
+        self._invalid = Refuse(INVALID_TOKEN, headers=bearer(ports.service, "invalid_token"))
         self._duplicate = Refuse(DUPLICATE_CREDENTIAL)
 
     def effects(self) -> Effects:
@@ -85,10 +89,30 @@ class Authenticate:
             if type(found) is Identified:
                 exchange.who = found
                 exchange.credential = credential
-                exchange.request_add = found.block
+                exchange.request_add += found.block
                 return None
             return self._judge([("bearer", credential)], exchange, found)
+        if self._simple_external and value[:10] == b"Bearer eyJ":
+            return self._external_alone(value[7:], exchange)
         return None if self.idle else self._look(exchange)
+
+    def _external_alone(self, credential: bytes, exchange: Exchange) -> Verdict:
+        """The usual case where an identity provider's tokens come; all others are looked at closely."""
+        if (
+            credential.count(b".") != 2
+            or len(credential) > _LONGEST
+            or credential.startswith(_OUR_JWTS)
+            or (exchange.cookie and self._mark in exchange.cookie)
+            or b"x-api-key" in exchange.noted
+        ):
+            return self._look(exchange)
+        found = self._resolve("external", credential, exchange)
+        if type(found) is Identified and found.identity.issuer in self._issuers:
+            exchange.who = found
+            exchange.credential = credential
+            exchange.request_add += found.block
+            return None
+        return self._judge([("external", credential)], exchange, found)
 
     def _look(self, exchange: Exchange) -> Verdict:
         """In every place, since a doubled credential is refused wherever it stands."""
@@ -98,8 +122,12 @@ class Authenticate:
             found = place(exchange, bearer)
             if found is self._duplicate:
                 return self._duplicate
-            if found is not None:
-                came.append((kind, found))
+            if found is None:
+                continue
+            if kind == "header":  # it takes what a bearer may be
+                external = self._issuers and isinstance(found, bytes) and _is_external(found)
+                kind = "external" if external else "bearer"
+            came.append((kind, found))
         return self._judge(came, exchange)
 
     def _judge(
@@ -119,6 +147,8 @@ class Authenticate:
             if isinstance(found, Refuse):
                 return found
             if isinstance(found, Identified):
+                if kind == "external" and found.identity.issuer not in self._issuers:
+                    return self._invalid  # T17: it is good, but not here
                 _identify(exchange, found, credential)
                 return None
             if kind != "cookie":
@@ -152,27 +182,35 @@ class Authenticate:
         places: dict[str, Place] = {}
         for word in accept:
             kind, _, name = word.partition(":")
-            if kind in ("bearer", "issuer"):
-                places.setdefault("bearer", self._bearer)
+            if kind == "bearer":
+                places[kind] = self._bearer
+            elif kind == "issuer":
+                places["external"] = self._external
             elif kind == "cookie":
                 places[kind] = self._cookie
             elif kind == "api_key":
                 places[kind] = self._api_key
             else:
                 places[word.lower()] = partial(self._header, name.lower().encode())
-        if self._takes_keys:  # a key comes as a bearer, so other bearers are judged, not overlooked
+        if self._takes_keys or self._issuers:  # these come as bearers; others are judged, not overlooked
             places.setdefault("bearer", self._bearer)
-        # a named header takes what a bearer may be
-        kinds = ("bearer", "cookie", "api_key")
-        return tuple((name if name in kinds else "bearer", place) for name, place in places.items())
+        kinds = ("bearer", "external", "cookie", "api_key")
+        return tuple((name if name in kinds else "header", place) for name, place in places.items())
 
     def _bearer(self, exchange: Exchange, bearer: bytes | None) -> bytes | Refuse | None:
         if bearer is None:
             return None
         if self._takes_keys and bearer.startswith(_API_KEY):
             return None  # _api_key takes it, at its own rank
+        if self._issuers and _is_external(bearer):
+            return None  # _external takes it, likewise
         if not self._takes_bearers or bearer.startswith(_API_KEY):
             return self._invalid
+        return bearer if _possible(bearer) else self._invalid
+
+    def _external(self, exchange: Exchange, bearer: bytes | None) -> bytes | Refuse | None:
+        if bearer is None or not _is_external(bearer):
+            return None
         return bearer if _possible(bearer) else self._invalid
 
     def _api_key(self, exchange: Exchange, bearer: bytes | None) -> bytes | Refuse | None:
@@ -221,7 +259,16 @@ class Authenticate:
 def _identify(exchange: Exchange, found: Identified, credential: bytes) -> None:
     exchange.who = found
     exchange.credential = credential
-    exchange.request_add = found.block
+    exchange.request_add += found.block
+
+
+def _is_external(bearer: bytes) -> bool:
+    """Whether it looks like a JWT, and is none of ours."""
+    parts = bearer.split(b".")
+    return (
+        len(parts) == 3 and all(parts)
+        and not bearer.startswith(_OUR_JWTS) and not bearer.translate(None, _JWT_BYTES)
+    )  # fmt: skip
 
 
 def _possible(value: bytes) -> bool:
@@ -254,12 +301,6 @@ def _common(names: tuple[bytes, ...]) -> bytes:
 def _credential_names(accept: tuple[str, ...]) -> frozenset[bytes]:
     names = {word.partition(":")[2].lower().encode() for word in accept if word.startswith("header:")}
     return frozenset(names | {b"x-api-key"} if "api_key" in accept else names)
-
-
-def _quoted(text: str) -> bytes:
-    """An RFC 9110 quoted-string; what can't stand in one is left out."""
-    plain = "".join(letter for letter in text if " " <= letter <= "~")
-    return b'"' + plain.replace("\\", "\\\\").replace('"', '\\"').encode() + b'"'
 
 
 def _check_accepted(word: str) -> None:

@@ -164,7 +164,7 @@ class Document(Strict):
     identity: Identity = Field(default=Identity(), description="sign-in")
     upstreams: Upstreams = Field(default={}, description="servers by name: a URL, or a map")
     issuers: dict[Label, Issuer] = Field(
-        default={}, description="your own identity providers; not available yet"
+        default={}, description="your own identity providers: their JWTs are credentials here"
     )
     defaults: Defaults = Field(default=Defaults(), description="for every route")
     routes: list[Route] = Field(default=[], description="what happens to which requests")

@@ -93,10 +93,13 @@ class Streams:
         return False
 
     def sweep(self) -> None:
-        """End those for which the link's word, and the route's patience, are over."""
+        """End those for which the link's word, and the route's patience, are over, and external ones with
+        their token."""
         for exchange, down in list(self.open.items()):
             who = exchange.who
-            if who is not None and not self._identities.vouched(who, exchange.route.serve_stale):
+            if who is None:
+                continue
+            if not self._identities.vouched(who, exchange.route.serve_stale) or _is_over(who):
                 self._end(exchange, down)
         if self._unjudged and self._identities.link.up and (self._judging is None or self._judging.done()):
             unjudged, self._unjudged = list(self._unjudged.items()), {}
@@ -143,6 +146,11 @@ class Streams:
             down.tunnel.close()
         else:
             break_request(down, faults.SESSION_ENDED)
+
+
+def _is_over(who: Identified) -> bool:
+    """An external identity has no session to go on after its token."""
+    return who.kind == "external" and boottime() >= who.expires
 
 
 async def _may_stay(exchange: Exchange, found: Identified) -> bool:

@@ -1,4 +1,4 @@
-"""The keys that sign JWT access tokens (RFC 9068): sealed in the database, rotated, published as a JWKS."""
+"""The keys that sign JWT access tokens (RFC 9068) and assertions: sealed, rotated, published as a JWKS."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -27,6 +27,7 @@ from gateway.store.keys import SigningKey
 AGE = 90 * 86_400_000  # milliseconds; then the next key follows
 LEAD = 60_000  # it is published so long before it signs, so that replicas and verifiers know it by then
 TEND_EVERY = 20.0  # seconds; below LEAD
+ASSERTIONS = 300_000  # milliseconds that one may live: so long its key verifies it
 PURPOSE = "signing key"
 _LONGEST = 4096
 _Number = Annotated[int, msgspec.Meta(ge=0)]
@@ -72,8 +73,8 @@ class Keys:
         self._issuer = settings.base_url
         self._client = settings.name
         self._algorithm: Algorithm = settings.tokens.algorithm
-        self._jwt = settings.tokens.format == "jwt"
-        self._life = int(settings.tokens.access_ttl * 1000)
+        self._signs = settings.tokens.format == "jwt" or bool(settings.audiences)
+        self._life = max(int(settings.tokens.access_ttl * 1000), ASSERTIONS)
         self._secrets = secrets
 
     def access(self, user_id: str, session_id: str, generation: int, rotated_at: int, until: int) -> str:
@@ -88,8 +89,13 @@ class Keys:
             iat=rotated_at // 1000, jti=f"{session_id}.{generation}.{expires}", sid=session_id,
             gen=generation,
         )  # fmt: skip
-        told = f"{key.head}.{encoded(msgspec.json.encode(claims))}"
-        return f"{told}.{encoded(key.signer.sign(told.encode()))}"
+        return _signed(key, key.head, msgspec.json.encode(claims))
+
+    def sign(self, typ: str, claims: bytes, now: int, until: int) -> str:
+        """Something else than an access token, of a type that `verify` takes for nothing (T30). Times are
+        milliseconds."""
+        key = self._signing(now, until)
+        return _signed(key, head_of(key.signer.algorithm, key.kid, typ), claims)
 
     def verify(self, text: str) -> Parts | None:
         """The parts of an access token that we signed; None for anything else. Its expiry is left to the
@@ -160,7 +166,7 @@ class Keys:
         return moved
 
     def _due(self, found: Sequence[SigningKey], now: int) -> bool:
-        if not self._jwt:
+        if not self._signs:
             return False
         newest = max(found, key=_begins, default=None)
         return newest is None or newest.algorithm != self._algorithm or newest.created_at + AGE <= now
@@ -201,6 +207,11 @@ class Keys:
         if not lasting:
             raise LookupError("there is no signing key yet")
         return next((key for key in lasting if key.begins <= rotated_at), lasting[-1])
+
+
+def _signed(key: Key, head: str, claims: bytes) -> str:
+    told = f"{head}.{encoded(claims)}"
+    return f"{told}.{encoded(key.signer.sign(told.encode()))}"
 
 
 def _begins(row: SigningKey) -> tuple[int, str]:

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 CONTROL = "control.sock"  # in the data folder
 PURGE_EVERY = 600.0
 COUNT_EVERY = 60.0
+ISSUERS_EVERY = 60.0
 BACKLOG = 1024
 KEEPALIVE = 120.0  # longer than the edge keeps an idle connection
 HEAD = 2 << 20  # bytes and lines of a request's head: more than any edge's `limits` let through
@@ -64,6 +65,7 @@ class IdentityService:
             loop.create_task(_every(TEND_EVERY, self._tend)),
             loop.create_task(_every(PURGE_EVERY, self._purge)),
             loop.create_task(_every(COUNT_EVERY, self._count)),
+            loop.create_task(_every(ISSUERS_EVERY, self._refresh_issuers)),
             loop.create_task(self.context.outbox.run()),
             loop.create_task(control.serve(self.context, Path(self.context.settings.data) / CONTROL)),
         ]
@@ -114,6 +116,9 @@ class IdentityService:
         async with self.context.store.reading() as db:
             self._active = await session_rows.count_live(db)
             self._pending = await outbox_rows.count(db)
+
+    async def _refresh_issuers(self) -> None:
+        await self.context.issuers.refresh()
 
     def samples(self) -> list[Sample]:
         return [

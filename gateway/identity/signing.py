@@ -113,9 +113,9 @@ def new_kid() -> str:
     return JWT_KEY + base62(secrets.token_bytes(8))
 
 
-def head_of(algorithm: str, kid: str) -> str:
-    """The first part of a token; model.credentials.JWT_STARTS are its beginnings."""
-    return encoded(f'{{"typ":"at+jwt","alg":"{algorithm}","kid":"{kid}"}}'.encode())
+def head_of(algorithm: str, kid: str, typ: str = "at+jwt") -> str:
+    """The first part of a token; of access tokens model.credentials.JWT_STARTS are the beginnings."""
+    return encoded(f'{{"typ":"{typ}","alg":"{algorithm}","kid":"{kid}"}}'.encode())
 
 
 def jwk_of(key: Signer, kid: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Keys that sign JWT access tokens, as they lie in the database: sealed."""
+"""Keys that sign JWT access tokens and assertions, as they lie in the database: sealed."""
 
 import msgspec
 
