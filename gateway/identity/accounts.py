@@ -154,7 +154,7 @@ async def change_meta(
 async def lock(context: Context, user_id: str, why: str, actor: Actor) -> "Settled":
     """Nobody can sign in to it; its sessions end."""
     async with context.store.writing() as db:
-        async with role_acts.Admins(db):
+        async with role_acts.Admins(context, db):
             await _held(db, user_id, actor)
             new = await users.lock(db, user_id, why)
         await sessions.end_all(context, db, user_id, "locked")
@@ -185,7 +185,7 @@ async def confirm(context: Context, user_id: str, actor: Actor) -> "Settled":
 async def delete(context: Context, user_id: str, actor: Actor) -> "Settled":
     """The account and all that is its own, except what the audit trail says."""
     async with context.store.writing() as db:
-        async with role_acts.Admins(db):
+        async with role_acts.Admins(context, db):
             user = await _held(db, user_id, actor)
             await sessions.end_all(context, db, user.user_id, "deleted")
             await users.delete(db, user.user_id)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.identity import fields, sessions
+from gateway.identity import roles as role_acts
 from gateway.identity.actors import Actor
 from gateway.identity.audit import PASSWORD_CHANGED, PASSWORD_RESET_MADE, SESSION_CREATED, audit
 from gateway.identity.context import Context
@@ -56,12 +57,12 @@ async def make_reset(context: Context, user_id: str, actor: Actor) -> tuple[str,
     working, all sessions end, and older such keys are void."""
     key = credentials.new(credentials.RESET)
     async with context.store.writing() as db:
-        await actor.begin(db)
-        held = await users.locked(db, user_id)
-        await actor.still(db)
-        if held is None:
-            raise Refused(faults.NOT_FOUND)
-        await users.set_password(db, user_id, None)
+        async with role_acts.Admins(context, db):
+            held = await users.locked(db, user_id)
+            await actor.still(db)
+            if held is None:
+                raise Refused(faults.NOT_FOUND)
+            await users.set_password(db, user_id, None)
         await onetime.drop_all_of(db, user_id)
         await sessions.end_all(context, db, user_id, "password_reset")
         expires = db.now + RESET_FOR

@@ -58,7 +58,7 @@ async def change(context: Context, name: str, permissions: Iterable[str], actor:
     given = sorted(set(permissions))
     _check(Fields(), given)
     async with context.store.writing() as db:
-        async with Admins(db):
+        async with Admins(context, db):
             await actor.still(db)
             if not await rows.update(db, name, given):
                 raise Refused(faults.NOT_FOUND)
@@ -72,7 +72,7 @@ async def delete(context: Context, name: str, actor: Actor) -> "Settled":
     if name in SHIPPED:
         raise Refused(faults.SHIPPED_ROLE)
     async with context.store.writing() as db:
-        async with Admins(db):
+        async with Admins(context, db):
             await actor.still(db)
             if not await rows.delete(db, name):
                 raise Refused(faults.NOT_FOUND)
@@ -85,7 +85,7 @@ async def set_of(context: Context, user_id: str, wanted: Iterable[str], actor: A
     """The user has exactly these roles from now on."""
     names = set(wanted)
     async with context.store.writing() as db:
-        async with Admins(db):
+        async with Admins(context, db):
             held = await users.locked(db, user_id)
             await actor.still(db)
             if held is None:
@@ -119,17 +119,23 @@ class Admins:
     """What is done within it must leave a user with postern:admin who can sign in, if there was one. Taken
     before any other lock; one at a time, else two could each take the other's right away."""
 
-    def __init__(self, db: "Database") -> None:
+    def __init__(self, context: Context, db: "Database") -> None:
+        self._settings = context.settings
         self._db = db
         self._before = 0
 
     async def __aenter__(self) -> None:
         await one_at_a_time(self._db)
-        self._before = await rows.able(self._db, ADMIN)
+        self._before = await self._able()
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._before and not await rows.able(self._db, ADMIN):
+        if kind is None and self._before and not await self._able():
             raise Refused(faults.LAST_ADMIN)
+
+    async def _able(self) -> int:
+        """Who has no password, or is not confirmed where that is needed, keeps nothing administrable."""
+        passwords, confirmed = self._settings.password.on, self._settings.confirmation == "required"
+        return await rows.able(self._db, ADMIN, passwords=passwords, confirmed=confirmed)
 
 
 def _check(found: Fields, permissions: list[str]) -> None:

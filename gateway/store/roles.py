@@ -73,9 +73,13 @@ async def holders(db: Database, role: str) -> list[str]:
     return [row[0] for row in await db.rows("role_holders", role=role)]
 
 
-async def able(db: Database, permission: str) -> int:
-    """How many users have this permission and are not locked."""
-    return int(await db.value("roles_able", quoted=msgspec.json.encode(permission).decode()))
+async def able(db: Database, permission: str, *, passwords: bool, confirmed: bool) -> int:
+    """How many users have this permission, are not locked, and have what signing in needs: a password, a
+    confirmed address."""
+    quoted = msgspec.json.encode(permission).decode()
+    return int(
+        await db.value("roles_able", quoted=quoted, passwords=int(passwords), confirmed=int(confirmed))
+    )
 
 
 def _role(row: Row) -> Role:

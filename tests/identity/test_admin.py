@@ -217,6 +217,7 @@ async def test_the_last_admin_stays_one(rig: Rig, root: Actor) -> None:
         ("POST", f"/admin/users/{root.id}/lock", {}),
         ("PUT", f"/admin/users/{root.id}/roles", {"roles": ["user"]}),
         ("PUT", "/admin/roles/admin", {"permissions": ["other"]}),
+        ("POST", f"/admin/users/{root.id}/password-reset", None),
     ]  # fmt: skip
     for method, path, body in acts:
         refused = await root.ask(method, path, body)
@@ -226,8 +227,31 @@ async def test_the_last_admin_stays_one(rig: Rig, root: Actor) -> None:
     locked = await signed_in(rig, "locked", "admin")
     assert (await root.ask("POST", f"/admin/users/{locked.id}/lock", {})).status == 200
     assert (await root.ask("DELETE", "/me")).code == "last_admin"  # a locked one is none
+    without = await signed_in(rig, "without", "admin")
+    assert (await root.ask("POST", f"/admin/users/{without.id}/password-reset")).status == 200
+    assert (await root.ask("DELETE", "/me")).code == "last_admin"  # nor is one who has no password
     await signed_in(rig, "other", "admin")
     assert (await root.ask("DELETE", "/me")).status == 200
+
+
+async def test_where_addresses_are_confirmed_who_is_not_is_no_last_admin(rig: Rig, root: Actor) -> None:
+    for confirmed in (False, True):
+        user = await rig.user(f"c{confirmed}".lower(), password_hash="$argon2id$", confirmed=confirmed)
+        await root.ask("PUT", f"/admin/users/{user.user_id}/roles", {"roles": ["admin"]})
+        settings = rig.context.settings
+        rig.context.settings = msgspec.structs.replace(settings, confirmation="required")
+        gone = await root.ask("DELETE", "/me")
+        rig.context.settings = settings
+        assert (gone.status, gone.code) == ((200, "") if confirmed else (409, "last_admin"))
+
+
+async def test_where_there_are_no_passwords_an_admin_needs_none(rig: Rig, root: Actor) -> None:
+    known = await accounts.add_user(rig.context, "other@example.test", "other", None, ["admin"])
+    assert (await root.ask("DELETE", "/me")).code == "last_admin"
+    off = msgspec.structs.replace(rig.context.settings.password, on=False)
+    rig.context.settings = msgspec.structs.replace(rig.context.settings, password=off)
+    assert (await root.ask("DELETE", f"/admin/users/{known.user.user_id}")).status == 200
+    assert (await root.ask("DELETE", "/me")).code == "last_admin"
 
 
 async def test_of_two_admins_who_remove_each_other_one_is_left(rig: Rig, root: Actor) -> None:

@@ -211,6 +211,6 @@ ROUTES = [
     Endpoint(
         "POST", _USER + "/password-reset", password_reset,
         "A key to set another password; the old one and all sessions end", who="fresh admin",
-        answers={200: ResetSaid, 202: ResetPending}, faults=_NONE,
+        answers={200: ResetSaid, 202: ResetPending}, faults=_NOT_LAST,
     ),
 ]  # fmt: skip

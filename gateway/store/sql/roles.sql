@@ -29,8 +29,9 @@ WHERE g.user_id = :user_id ORDER BY r.name
 -- name: role_holders(role)
 SELECT user_id FROM user_roles WHERE role = :role ORDER BY user_id
 
--- name: roles_able(quoted)$
--- How many may sign in and have a role with this permission, as it stands in JSON.
+-- name: roles_able(quoted, passwords, confirmed)$
+-- How many can sign in and have a role with this permission, as it stands in JSON.
 SELECT count(DISTINCT u.user_id)
 FROM users u JOIN user_roles g ON g.user_id = u.user_id JOIN roles r ON r.name = g.role
 WHERE u.locked_at IS NULL AND replace(r.permissions, :quoted, '') <> r.permissions
+    AND (:passwords = 0 OR u.password_hash IS NOT NULL) AND (:confirmed = 0 OR u.confirmed)
