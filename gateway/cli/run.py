@@ -1,10 +1,8 @@
 """The commands that have to do with a running gateway: run, reload, demo, version."""
 
 import argparse
-import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -98,20 +96,16 @@ def _run(config: str, role: str, workers: int) -> int:
 
 
 def _reload(config: str, as_json: bool) -> int:
-    from gateway.admin_token import VARIABLE, data_folder, find
+    from gateway.admin_token import VARIABLE
+    from gateway.cli.admin_client import NoAnswer, ask
 
     admin = _admin_address(config)
     if admin is None:
         return 1
-    token = find(data_folder())
-    if not token:
-        where = os.path.join(data_folder(), "admin-token")
-        _complain(f"no admin token: set {VARIABLE}, or run this where the gateway runs (it reads {where})")
-        return 1
     try:
-        status, answer = _post(admin, "/reload", token)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        _complain(f"no gateway answers on its admin listener {admin}: {error}. Is it running?")
+        status, answer = ask(admin, "POST", "/reload", RELOAD_WITHIN)
+    except NoAnswer as reason:
+        _complain(str(reason))
         return 1
     if as_json:
         print(json.dumps(answer))
@@ -145,34 +139,6 @@ def _admin_address(config: str) -> "Listen | None":
         sys.stderr.buffer.write(done.stderr)
         return None
     return decode(decode_compiled(done.stdout).snapshot).admin
-
-
-class _Connection(http.client.HTTPConnection):
-    """HTTP to an address of the snapshot: TCP, or a Unix socket."""
-
-    def __init__(self, listen: "Listen") -> None:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
-        super().__init__(host or "localhost", listen.port or 80, timeout=RELOAD_WITHIN)
-        self._path = listen.path
-
-    def connect(self) -> None:
-        if not self._path:
-            super().connect()
-            return
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def _post(admin: "Listen", path: str, token: str) -> tuple[int, dict[str, Any]]:
-    connection = _Connection(admin)
-    try:
-        connection.request("POST", path, headers={"Authorization": f"Bearer {token}"})
-        reply = connection.getresponse()
-        answer = json.loads(reply.read())
-        return reply.status, answer if isinstance(answer, dict) else {}
-    finally:
-        connection.close()
 
 
 def _complain(message: str) -> None:
