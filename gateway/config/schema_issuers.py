@@ -1,6 +1,5 @@
 """The schema of issuers: identity providers of your own, whose JWTs are credentials here."""
 
-import ipaddress
 import re
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -10,17 +9,10 @@ from pydantic import Field
 from gateway.config.faults import NotRight, did_you_mean, listed, shown
 from gateway.config.schema_policies import Audience
 from gateway.config.types import FilePath, Strict, many, parsed, pattern, text
+from gateway.model.addresses import is_loopback
 
 ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 _URL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(/[\x21-\x7e]*)?")
-
-
-def is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _port(url: str) -> int | None:
@@ -37,7 +29,7 @@ def _address(value: Any) -> str:
         raise NotRight(f"{shown(value)} is not an https URL", "write one like https://sso.example.com")
     if _port(word) is None:
         raise NotRight(f"{shown(value)} has no valid port", "a port is a number up to 65535")
-    if word.startswith("http:") and not is_loopback(word):
+    if word.startswith("http:") and not is_loopback(urlsplit(word).hostname or ""):
         raise NotRight(
             f"{shown(value)} is not encrypted on its way", "use https; http is for loopback addresses only"
         )

@@ -5,13 +5,14 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
 import jwt
 import msgspec
 
-from gateway.config.schema_issuers import is_loopback
 from gateway.config.service import Issuer
+from gateway.model.addresses import is_loopback
 
 log = logging.getLogger(__name__)
 FRESH_FOR = 600.0  # seconds; then they are fetched anew
@@ -198,9 +199,13 @@ async def _discovered(client: aiohttp.ClientSession, issuer: str) -> str:
 
 def _is_safe(place: str, issuer: str) -> bool:
     """A plain address is good where the issuer has one itself, which only this machine's may."""
-    return place.startswith("https://") or (
-        place.startswith("http://") and issuer.startswith("http://") and is_loopback(place)
-    )
+    if place.startswith("https://"):
+        return True
+    plain = place.startswith("http://") and issuer.startswith("http://")
+    try:
+        return plain and is_loopback(urlsplit(place).hostname or "")
+    except ValueError:
+        return False
 
 
 async def _document(client: aiohttp.ClientSession, place: str) -> dict[str, Any]:

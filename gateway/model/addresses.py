@@ -222,3 +222,11 @@ def prefix(address: str, v4: int, v6: int) -> str:
     except ValueError:
         return address
     return str(ip_network((ip, v4 if ip.version == 4 else v6), strict=False))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a URL's host is this machine."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
