@@ -9,8 +9,8 @@ from policies.bind import Bind
 from policies.body_limit import BodyLimit
 from policies.cors import Cors
 from policies.csrf import Csrf
-from policies.rate_limit import RateLimit
 from policies.plugins import Plugins
+from policies.rate_limit import RateLimit
 from policies.request_headers import RequestHeaders
 from policies.require import Require
 from policies.response_headers import ResponseHeaders

@@ -3,8 +3,8 @@
 from typing import Any
 
 from gateway.config.schema_policies import Assertion, Cors, Csrf, HeaderChanges, Policies
-from gateway.config.schema_rights import Bind, Require
 from gateway.config.schema_rates import settings_of_rules
+from gateway.config.schema_rights import Bind, Require
 from gateway.config.schema_routes import Route
 
 Settings = dict[str, Any]

@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 
 from gateway.config import durations
 from gateway.config.faults import NotRight, did_you_mean, shown
-from gateway.config.schema_rights import Bind, Require
 from gateway.config.schema_rates import RateRule
+from gateway.config.schema_rights import Bind, Require
 from gateway.config.types import (
     Bool,
     Context,

@@ -11,6 +11,7 @@ from gateway.model.metrics import Sample
 if TYPE_CHECKING:
     from gateway.edge.downstream import Downstream
     from gateway.edge.identities import Identities
+    from gateway.edge.leases import Leases
     from gateway.edge.live import Live
 
 _BUSY = frozenset({JUDGING, GATHERING, SENDING, SENT, TUNNEL, DRAINING})
@@ -22,6 +23,7 @@ def samples(
     connections: Iterable["Downstream"],
     dropped: int,
     identities: "Identities",
+    leases: "Leases",
 ) -> list[Any]:
     """As they go over the control socket."""
     collected = list(counters.samples())
@@ -43,4 +45,5 @@ def samples(
         collected.append(Sample("upstream_connections", (name, "idle"), idle))
         collected.append(Sample("upstream_connections", (name, "busy"), sum(s.open for s in servers) - idle))
     collected += identities.samples(counters.identified())
+    collected += leases.samples()
     return collected

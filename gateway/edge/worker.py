@@ -29,6 +29,7 @@ from gateway.edge.forward_auth import Verifier
 from gateway.edge.heads import ReplyReader
 from gateway.edge.health import HealthChecker
 from gateway.edge.identities import Identities
+from gateway.edge.leases import Leases
 from gateway.edge.kept import LONG, Kept
 from gateway.edge.listeners import Listener
 from gateway.edge.live import IDENTITY, Live
@@ -57,6 +58,7 @@ class Worker:
     live: Live
     assertions: Assertions
     identities: Identities
+    leases: Leases
     streams: Streams
 
     def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[frames.Message], None]) -> None:
@@ -103,6 +105,7 @@ class Worker:
         self._identity_path = where["http"]
         self.newsroom = Newsroom(self.loop, where["link"], message["worker"], snapshot, self.tell)
         self.identities, self.streams = self.newsroom.identities, self.newsroom.streams
+        self.leases = self.newsroom.leases
         self.assertions = self.newsroom.assertions
         self.newsroom.start()
 
@@ -212,7 +215,7 @@ class Worker:
     def samples(self) -> list[Any]:
         return samples(
             self.counters, self.live, self.connections, sum(a.dropped for a in self._logs.values()),
-            self.identities,
+            self.identities, self.leases,
         )  # fmt: skip
 
     # Time

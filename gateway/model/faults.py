@@ -92,7 +92,7 @@ UNSUPPORTED_MEDIA_TYPE = _client(
 )  # fmt: skip
 INVALID_FIELDS = _client("invalid_fields", 422, "Some fields are not valid")
 NOT_FOUND = _client("not_found", 404, "There is no such thing here")
-RATE_LIMITED = _client("rate_limited", 429, "Too many attempts from here; wait a little")
+RATE_LIMITED = _client("rate_limited", 429, "Too many requests; wait a little")
 INVALID_CREDENTIALS = _client("invalid_credentials", 401, "Name or password is not right")
 INSUFFICIENT_SCOPE = _client("insufficient_scope", 403, "You may not do that")
 INSUFFICIENT_USER_AUTHENTICATION = _client(
@@ -125,6 +125,9 @@ INTERNAL_ERROR = Fault("internal_error", 500, "The gateway failed", "gateway", c
 IDENTITY_UNAVAILABLE = Fault("identity_unavailable", 503, "Sign-in can't be checked just now", "gateway")
 STORE_UNAVAILABLE = Fault(
     "store_unavailable", 503, "The database can't be reached just now", "gateway", "Nothing was changed."
+)
+RATE_LIMIT_UNAVAILABLE = Fault(
+    "rate_limit_unavailable", 503, "Requests can't be counted just now", "gateway"
 )
 SIGN_IN_BUSY = Fault("sign_in_busy", 503, "Too many passwords are being checked just now", "gateway")
 TOO_MANY_CONNECTIONS = Fault("too_many_connections", 503, "The gateway is full", "gateway", closes=True)

@@ -27,6 +27,11 @@ EDGE_METRICS: dict[str, Metric] = {
     ),
     "requests_in_flight": Metric("gauge", "Requests being served.", ("route",)),
     "refusals_total": Metric("counter", "Requests the gateway itself refused.", ("route", "code")),
+    "rate_limit_total": Metric(
+        "counter",
+        "Requests by rate limit: allowed, refused; local_allowed, local_refused, uncounted, denied.",
+        ("rule", "result"),
+    ),
     "auth_total": Metric("counter", "Results of authenticate.", ("route", "result")),
     "identity_cache": Metric("counter", "Look-ups of credentials: hit, miss, stale.", ("result",)),
     "identities_cached": Metric("gauge", "Identities in the caches."),
