@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.identity import fields, names, registering, sessions, shapes
 from gateway.identity import roles as role_acts
-from gateway.identity.actors import OPERATOR, Actor
+from gateway.identity.actors import OPERATOR, Actor, one_at_a_time
 from gateway.identity.audit import (
     META_CHANGED,
     SESSION_REVOKED,
@@ -72,6 +72,7 @@ async def add_user(
     names_of_roles = sorted({registering.USER_ROLE, *given})
     try:
         async with context.store.writing() as db:
+            await one_at_a_time(db)  # nobody deletes a role of these meanwhile
             await role_acts.known(db, names_of_roles)
             user = await registering.insert(db, user, names_of_roles, OPERATOR.name)
             rights = await roles.of(db, user.user_id)

@@ -54,5 +54,6 @@ async def admin(call: Call) -> Actor:
 
 
 async def one_at_a_time(db: "Database") -> None:
-    """Whoever changes who is an admin, and whoever acts as one, waits here for the others."""
+    """Whoever changes who is an admin or which roles there are, and whoever acts as admin, waits here for the
+    others."""
     await facts.lock(db, _ADMINS)

@@ -17,7 +17,7 @@ from gateway.identity.web import Endpoint, Refused, Reply, who
 from gateway.model import faults
 from gateway.model.credentials import redacted
 from gateway.model.faults import Fault
-from gateway.store.faults import NotStorable, StoreUnavailable
+from gateway.store.faults import Missing, NotStorable, StoreUnavailable
 
 log = logging.getLogger(__name__)
 JWKS_PATH = "/.well-known/jwks.json"
@@ -120,6 +120,8 @@ async def _problems(request: web.Request, handler: _AiohttpHandler) -> web.Strea
         return _problem(request, refused.fault, refused.detail, refused.headers, refused.errors)
     except NotStorable:
         return _problem(request, faults.INVALID_FIELDS, errors={"body": ["A value can't be kept."]})
+    except Missing:
+        return _problem(request, faults.GONE_MEANWHILE)
     except StoreUnavailable:
         return _problem(request, faults.STORE_UNAVAILABLE, headers=(("Retry-After", RETRY_AFTER),))
     except web.HTTPMethodNotAllowed as error:

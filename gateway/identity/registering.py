@@ -16,7 +16,7 @@ from gateway.model import credentials, faults
 from gateway.store import accounts as users
 from gateway.store import onetime, roles
 from gateway.store.accounts import User
-from gateway.store.faults import Conflict
+from gateway.store.faults import Conflict, Missing
 
 if TYPE_CHECKING:
     from gateway.store.database import Database
@@ -61,7 +61,10 @@ async def register(
         await _with_confirmation(context, asker, user, wanted.invite)
         return None
     try:
-        return await _at_once(context, asker, user, wanted.invite, cookie, bearer)
+        try:
+            return await _at_once(context, asker, user, wanted.invite, cookie, bearer)
+        except Missing:  # a role of the invite was deleted since we looked: without it, then
+            return await _at_once(context, asker, user, wanted.invite, cookie, bearer)
     except Conflict as conflict:
         raise taken(conflict) from None
 
@@ -133,7 +136,7 @@ async def _with_confirmation(context: Context, asker: Asker, user: User, invite:
     """
     try:
         await _confirm_later(context, asker, user, invite)
-    except Conflict:  # somebody else took the address or the name since we looked
+    except (Conflict, Missing):  # somebody took the address or the name, or deleted a role, since we looked
         await _confirm_later(context, asker, user, invite)
 
 

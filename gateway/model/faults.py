@@ -116,6 +116,9 @@ LAST_ADMIN = _client(
     "last_admin", 409, "Nobody would be left to administer this", "Make another user an admin first."
 )
 ROLE_TAKEN = _client("role_taken", 409, "There is a role of this name already", "Change that one instead.")
+GONE_MEANWHILE = _client(
+    "gone_meanwhile", 409, "What this call names was deleted just now", "Look at what is there, and ask again."
+)
 SHIPPED_ROLE = _client("shipped_role", 409, "This role is part of the gateway", "Take it from users instead.")
 
 # The gateway's own side

@@ -296,6 +296,19 @@ async def test_T45_no_name_of_a_role_is_two(rig: Rig, root: Actor, name: str) ->
     assert (await root.ask("POST", "/admin/roles", permissions)).status == (201 if len(name) == 65 else 422)
 
 
+async def test_a_role_that_is_deleted_while_it_is_given_is_told(rig: Rig, root: Actor, ada: Actor) -> None:
+    await root.ask("POST", "/admin/roles", {"name": "editor"})
+    async with rig.context.store.writing() as db:
+        await rig.roles.delete(db, "editor")  # by no act of ours, which would wait for its turn
+        giving = asyncio.create_task(root.ask("PUT", f"/admin/users/{ada.id}/roles", {"roles": ["editor"]}))
+        await asyncio.wait([giving], timeout=0.3)
+        assert not giving.done()
+    answer = await giving
+    sqlite = rig.context.settings.database_url.startswith("sqlite:")  # writers wait, and see what is left
+    assert (answer.status, answer.code) == ((422, "invalid_fields") if sqlite else (409, "gone_meanwhile"))
+    assert (await ada.ask("GET", "/me")).body["roles"] == ["user"]
+
+
 # The trail, keys, the purge
 
 

@@ -1,10 +1,12 @@
 """Invites: used once, by whom they are for, before they expire (T29)."""
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+import pytest
 
+from gateway.identity import accounts
 from gateway.identity import roles as role_acts
 from gateway.identity.actors import OPERATOR
 from tests.identity.house import PASSWORD, Actor
@@ -91,6 +93,24 @@ async def test_what_is_no_place_in_the_list_and_no_id_is_told(rig: Rig, root: Ac
     for other in (made[:-1], made + "0", made.upper(), made[:-2] + "zz", "%25", "x" * 300):
         assert (await root.ask("DELETE", f"/admin/invites/{other}")).status == 404, other
     assert len((await root.ask("GET", "/admin/invites")).body["invites"]) == 1
+
+
+@pytest.mark.parametrize("confirmation", ["optional", "required"])
+async def test_a_role_that_is_deleted_while_somebody_registers_is_left_out(
+    rig: Rig, root: Actor, confirmation: Literal["optional", "required"]
+) -> None:
+    await role_acts.make(rig.context, "editor", ["a:read"], OPERATOR)
+    invite = (await root.ask("POST", "/admin/invites", {"roles": ["editor"]})).body["invite"]
+    rig.context.settings = msgspec.structs.replace(rig.context.settings, confirmation=confirmation)
+    body = {"email": "new@example.test", "password": PASSWORD, "invite": invite}
+    async with rig.context.store.writing() as db:
+        await rig.roles.delete(db, "editor")
+        registering = asyncio.create_task(rig.api("POST", "/register", body))
+        await asyncio.wait([registering], timeout=0.3)
+        assert not registering.done()
+    assert (await registering).status == (201 if confirmation == "optional" else 202)
+    found = await accounts.find(rig.context, "new@example.test")
+    assert found.rights.roles == ("user",)
 
 
 async def test_a_registration_that_fails_leaves_its_invite_good(rig: Rig, root: Actor, ada: Actor) -> None:

@@ -186,7 +186,7 @@ ROUTES = [
     Endpoint("DELETE", _USER, deleted, "Delete a user", who="fresh admin", answers=_DONE, faults=_NOT_LAST),
     Endpoint(
         "PUT", _USER + "/roles", given_roles, "Give a user exactly these roles", who="fresh admin",
-        body=RolesBody, answers=_DONE, faults=_NOT_LAST,
+        body=RolesBody, answers=_DONE, faults=(*_NOT_LAST, faults.GONE_MEANWHILE),
     ),
     Endpoint(
         "POST", _USER + "/lock", locked, "Lock a user out; its sessions end", who="fresh admin",
