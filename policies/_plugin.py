@@ -53,10 +53,10 @@ def _entry_point(name: str) -> str:
     known = entry_points(group=GROUP)
     found = {point.value.partition("[")[0].strip() for point in known.select(name=name)}
     if not found:
-        names = ", ".join(sorted({point.name for point in known})) or "none"
+        names = ", ".join(sorted({point.name for point in known}))
         raise BadPlugin(
             f"no installed package has an entry point {name} of the group {GROUP}",
-            f"write package.module:Class, or one of those that are installed: {names}",
+            f"there are: {names}" if names else "install one that has it, or write package.module:Class",
         )
     if len(found) > 1:
         raise BadPlugin(f"several packages have an entry point {name}", f"write one of {sorted(found)}")

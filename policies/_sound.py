@@ -59,6 +59,8 @@ def check_lines(block: Any) -> None:
     *lines, rest = block.split(b"\r\n")
     if rest:
         raise Unsound("a header line ends with CRLF")
+    if not all(b":" in line for line in lines):
+        raise Unsound("a header line has a name, a colon and a value")
     _check_headers([line.partition(b":")[::2] for line in lines])
 
 

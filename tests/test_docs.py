@@ -49,7 +49,7 @@ PROGRAMS = {
 GROUPS = {"users", "sessions", "tokens", "keys"}  # of commands
 EVENT = re.compile(r"[a-z]+\.[a-z_]+")
 BY_PLACE = attrgetter("place")
-ENVIRONMENT = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": f"{ROOT}:{ROOT}/examples/plugin"}
 
 
 class Block(NamedTuple):

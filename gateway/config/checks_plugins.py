@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import msgspec
 from pydantic import ValidationError
@@ -140,15 +140,18 @@ def _run(trials: Trials, timeout: float) -> tuple[list[Step], str]:
             code = process.wait(max(0.0, timeout))
             ended = f"it ended the process ({f'exit code {code}' if code >= 0 else f'signal {-code}'})"
         except subprocess.TimeoutExpired:
-            ended = ""
+            return list(_steps(_read(told))), ""
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        told.seek(0)
-        err.seek(0)
-        last_words = err.read()[-LONGEST:].decode("utf-8", "replace").strip().splitlines()[-1:]
-        return list(_steps(told.read())), ": ".join([ended, *last_words] if ended else [])
+        words = _read(err)[-LONGEST:].decode("utf-8", "replace").strip().splitlines()[-1:]
+        return list(_steps(_read(told))), ": ".join([ended, *(words if process.returncode else [])])
+
+
+def _read(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def _steps(told: bytes) -> Iterator[Step]:

@@ -1,0 +1,1 @@
+"""Classes that routes.yaml names as plugins, right ones and wrong ones."""

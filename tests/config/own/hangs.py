@@ -1,0 +1,5 @@
+"""A module that waits for ever for what does not come."""
+
+import threading
+
+threading.Event().wait()
