@@ -117,7 +117,7 @@ LAST_ADMIN = _client(
 )
 ROLE_TAKEN = _client("role_taken", 409, "There is a role of this name already", "Change that one instead.")
 GONE_MEANWHILE = _client(
-    "gone_meanwhile", 409, "What this call names was deleted just now", "Look at what is there, and ask again."
+    "gone_meanwhile", 409, "What this call names was just deleted", "Look at what is there; ask again."
 )
 SHIPPED_ROLE = _client("shipped_role", 409, "This role is part of the gateway", "Take it from users instead.")
 
@@ -129,9 +129,7 @@ IDENTITY_UNAVAILABLE = Fault("identity_unavailable", 503, "Sign-in can't be chec
 STORE_UNAVAILABLE = Fault(
     "store_unavailable", 503, "The database can't be reached just now", "gateway", "Nothing was changed."
 )
-RATE_LIMIT_UNAVAILABLE = Fault(
-    "rate_limit_unavailable", 503, "Requests can't be counted just now", "gateway"
-)
+RATE_LIMIT_UNAVAILABLE = Fault("rate_limit_unavailable", 503, "Requests can't be counted just now", "gateway")
 SIGN_IN_BUSY = Fault("sign_in_busy", 503, "Too many passwords are being checked just now", "gateway")
 TOO_MANY_CONNECTIONS = Fault("too_many_connections", 503, "The gateway is full", "gateway", closes=True)
 
