@@ -17,7 +17,15 @@ from gateway.edge.tokens import is_traceparent
 from gateway.model import faults, originals
 from gateway.model.addresses import MAX_HOPS, walk
 from gateway.model.exchange import Exchange
-from gateway.model.headers import CONNECTION, REQUEST_ID, TRACE, UPGRADE, is_request_id
+from gateway.model.headers import (
+    CONNECTION,
+    REQUEST_ID,
+    TRACE,
+    UPGRADE,
+    is_our_token,
+    is_request_id,
+    without_our_cookies,
+)
 from gateway.model.identity import header_names, with_all
 from gateway.model.originals import FORGED, Original, Untold
 from gateway.model.paths import valid_host
@@ -231,8 +239,9 @@ class Verifier(Downstream):
     def _yes(self, exchange: Exchange, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         return b"".join((
             _YES_HEAD, replies.http_date(), b"\r\n", self.live.answered.lines(exchange),
-            exchange.reply_add, *(b"%b: %b\r\n" % line for line in headers), b"X-Request-Id: ",
-            exchange.request_id, b"\r\n", replies.connection_line(exchange, keep=self.keep), b"\r\n",
+            _credentials(exchange), exchange.reply_add, *(b"%b: %b\r\n" % line for line in headers),
+            b"X-Request-Id: ", exchange.request_id, b"\r\n",
+            replies.connection_line(exchange, keep=self.keep), b"\r\n",
         ))  # fmt: skip
 
     def written(self, reply: Reply) -> bytes:
@@ -264,6 +273,22 @@ class Verifier(Downstream):
         # a redirect to sign-in stands for a 401
         meant = exchange.failed.status if exchange.failed is not None else status
         return 401 if 401 in (status, meant) else deny
+
+
+def _credentials(exchange: Exchange) -> bytes:
+    """What the backend may see of the headers that can hold a credential: all but ours, as always."""
+    forward = exchange.route.forward_credential
+    value = exchange.authorization
+    lines = b""
+    if value:
+        ours = not forward and is_our_token(value)
+        lines = b"Authorization: \r\n" if ours else b"Authorization: %b\r\n" % value
+    value = exchange.cookie
+    if value:
+        if b"postern" in value and not forward:
+            value = without_our_cookies(value)
+        lines += b"Cookie: %b\r\n" % value
+    return lines
 
 
 def _absolute(exchange: Exchange, location: bytes) -> bytes:

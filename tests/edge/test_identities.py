@@ -296,3 +296,20 @@ async def until(true: Any) -> None:
     async with asyncio.timeout(5):
         while not true():
             await asyncio.sleep(0.001)
+
+
+async def test_a_due_cookie_stays_good_for_other_proxies_and_is_not_renewed() -> None:
+    """Its successor would never reach the browser. The next request to the gateway itself renews it."""
+    async with house() as made:
+        made.peer.knows(COOKIE, "cookie", renew_in=0.0)
+        asking_for_another = asking()
+        asking_for_another.forward_auth = True
+        for _ in range(3):
+            found = await resolve(made.identities, COOKIE, "cookie", asking_for_another)
+            assert isinstance(found, Identified) and found.identity.id == "u1"
+        assert await made.identities.renew(COOKIE.encode(), asking_for_another) is False
+        assert asking_for_another.reply_add == b"" and made.peer.asked == [("cookie", COOKIE)]
+        assert found.identity.session in made.identities.touched()
+        own = asking()
+        assert isinstance(await resolve(made.identities, COOKIE, "cookie", own), Identified)
+        assert b"Set-Cookie: " in own.reply_add

@@ -1,0 +1,1 @@
+"""The listeners on which other proxies ask, asked as they ask."""
