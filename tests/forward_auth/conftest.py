@@ -13,7 +13,7 @@ from tests.kit.people import Person, register
 def asked_gateway() -> Iterator[Asked]:
     ports = Ports()
     with run_identity_gateway(ports.routes()) as world:
-        yield Asked(world, ports)
+        yield Asked(world, ports, ports.verify)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from tests.kit.raw import Answer, request
 
 
 def ask(asked: Asked, target: str, *lines: bytes, **said: str) -> Answer:
-    return asked.verify(target, *lines, port=asked.ports.denying, **said)
+    return asked.on(asked.ports.denying).verify(target, *lines, **said)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_any_other_redirect_is_403_with_its_location(asked: Asked) -> None:
 
 def test_what_is_no_request_is_refused_likewise(asked: Asked) -> None:
     bad = request("/verify", *original("/public/x"), b"Content-Length: 1", b"Content-Length: 2")
-    answer = asked.send(bad, port=asked.ports.denying)
+    answer = asked.on(asked.ports.denying).send(bad)
     assert (answer.status, answer.value(b"x-postern-status")) == (403, b"400")
-    answer = asked.verify("/public/x", port=asked.ports.denying, source="127.0.0.1")
+    answer = ask(asked, "/public/x", source="127.0.0.1")
     assert (answer.status, answer.value(b"x-postern-code")) == (403, b"proxy_not_trusted")

@@ -129,12 +129,12 @@ def test_a_route_that_only_reports_refuses_nothing(asked: Asked) -> None:
 
 
 def test_a_fixed_route_judges_whatever_the_path(asked: Asked, person: Person) -> None:
-    port = asked.ports.fixed
+    fixed = asked.on(asked.ports.fixed)
     for target in ("/public/x", "/nowhere", "/api/auth/me", "/answered", "/app/x?route=public"):
-        assert asked.verify(target, port=port).code == "credential_missing"
-        assert identity(asked.verify(target, person.bearer, port=port))["X-User-Id"] == person.user_id
+        assert fixed.verify(target).code == "credential_missing"
+        assert identity(fixed.verify(target, person.bearer))["X-User-Id"] == person.user_id
     for target in ("/app/../public", "/a//b", "/a%2fb", "/a;b", "/a?b#c"):
-        assert asked.verify(target, person.bearer, port=port).code == "ambiguous_path"
+        assert fixed.verify(target, person.bearer).code == "ambiguous_path"
 
 
 def test_the_query_of_the_question_says_nothing(asked: Asked, person: Person) -> None:
@@ -183,7 +183,7 @@ def test_the_log_tells_of_the_original_and_that_it_was_asked_about(asked: Asked,
     assert line["forward_auth"] is True and line["server"] is None
     assert (line["route"], line["method"], line["path"]) == ("app", "PATCH", "/app/x")
     assert (line["client"], line["user"], line["status"]) == ("192.0.2.99", person.user_id, 200)
-    refused = asked.verify("/app/x", port=asked.ports.denying)
+    refused = asked.on(asked.ports.denying).verify("/app/x")
     line = asked.world.gateway.wait_logged(refused.value(b"x-request-id").decode())
     assert (line["code"], line["status"], line["forward_auth"]) == ("credential_missing", 401, True)
 
@@ -222,7 +222,7 @@ def test_many_questions_on_one_connection(asked: Asked, person: Person, browser:
         ("/nowhere", person.bearer, 404),
     ] * 3
     data = b"".join(request("/verify", *original(target), line) for target, line, _ in questions)
-    talk = exchange(asked.ports.verify, data, source="127.0.0.9", most=len(questions))
+    talk = exchange(asked.port, data, source="127.0.0.9", most=len(questions))
     assert talk.statuses == [status for _, _, status in questions]
     who = [answer.values(b"x-user-id") for answer in talk.replies]
     ours, theirs = [person.user_id.encode()], [browser.user_id.encode()]
@@ -233,15 +233,13 @@ def test_a_body_of_the_question_is_not_taken_for_the_next_one(asked: Asked, pers
     """A proxy may send the client's body along, or only its length."""
     smuggled = request("/verify", *original("/public/x"))
     whole = request("/verify", *original("/app/x"), method=b"POST", body=smuggled)
-    talk = exchange(
-        asked.ports.verify, whole + request("/verify", *original("/app/y"), CLOSE), source="127.0.0.9"
-    )
+    talk = exchange(asked.port, whole + request("/verify", *original("/app/y"), CLOSE), source="127.0.0.9")
     assert talk.statuses == [401, 401]
     data = request("/verify", *original("/app/x"), b"Transfer-Encoding: chunked", method=b"POST")
-    talk = exchange(asked.ports.verify, data + chunked(smuggled) + smuggled, source="127.0.0.9", most=2)
+    talk = exchange(asked.port, data + chunked(smuggled) + smuggled, source="127.0.0.9", most=2)
     assert talk.statuses == [401, 200]
     only_its_length = request("/verify", *original("/app/x"), person.bearer, b"Content-Length: 5")
-    talk = exchange(asked.ports.verify, only_its_length, source="127.0.0.9")
+    talk = exchange(asked.port, only_its_length, source="127.0.0.9")
     assert talk.statuses == [200] and talk.closed
 
 
@@ -252,7 +250,7 @@ def test_a_connection_ends_when_the_proxy_asks_for_that(asked: Asked) -> None:
         (b"HTTP/1.0", (b"Connection: keep-alive",), False),
     ):
         data = request("/verify", *original("/public/x"), *lines, version=version)
-        with Client(asked.ports.verify, source="127.0.0.9") as client:
+        with Client(asked.port, source="127.0.0.9") as client:
             client.send(data)
             assert client.reply().status == 200
             client.sock.settimeout(0.3 if not closed else 10)
@@ -267,19 +265,22 @@ def test_questions_wait_for_the_one_before_them(asked: Asked, person: Person) ->
     """Whoever is not known yet is asked about at the identity service; the next question waits."""
     news = [person.elsewhere() for _ in range(3)]
     data = b"".join(request("/verify", *original("/app/x"), each.bearer) for each in news)
-    talk = exchange(asked.ports.verify, data, source="127.0.0.9", most=3)
+    talk = exchange(asked.port, data, source="127.0.0.9", most=3)
     assert [answer.value(b"x-user-session").decode() for answer in talk.replies] == [n.session for n in news]
 
 
 def test_signed_in_by_cookie_it_still_has_to_be_meant(asked: Asked, browser: Person) -> None:
     """T38: by the original's method, origin and host."""
-    post = {"method": "POST"}
-    assert asked.verify("/app/x", browser.cookie_line, **post).code == "cross_site"
-    assert asked.verify("/app/x", browser.cookie_line, SAME_ORIGIN, **post).status == 200
+    assert asked.verify("/app/x", browser.cookie_line, method="POST").code == "cross_site"
+    assert asked.verify("/app/x", browser.cookie_line, SAME_ORIGIN, method="POST").status == 200
     own = b"Origin: https://gateway.test"
-    assert asked.verify("/app/x", browser.cookie_line, own, **post).status == 200
-    assert asked.verify("/app/x", browser.cookie_line, own, proto="http", **post).code == "cross_site"
-    assert asked.verify("/app/x", browser.cookie_line, own, host="other.test", **post).code == "cross_site"
+    assert asked.verify("/app/x", browser.cookie_line, own, method="POST").status == 200
+    assert asked.verify("/app/x", browser.cookie_line, own, proto="http", method="POST").code == "cross_site"
     assert (
-        asked.verify("/trusting/x", browser.cookie_line, b"Origin: https://friend.test", **post).status == 200
+        asked.verify("/app/x", browser.cookie_line, own, host="other.test", method="POST").code
+        == "cross_site"
+    )
+    assert (
+        asked.verify("/trusting/x", browser.cookie_line, b"Origin: https://friend.test", method="POST").status
+        == 200
     )

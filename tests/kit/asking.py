@@ -1,6 +1,6 @@
 """Asking as another proxy does: one question about one request, and the verdict on it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.kit.gateway import free_port
 from tests.kit.identity import ROUTES, IdentityWorld
@@ -53,14 +53,19 @@ class Asked:
 
     world: IdentityWorld
     ports: Ports
+    port: int  # of the one that is asked
 
-    def verify(self, target: str, *lines: bytes, port: int = 0, source: str = PROXY, **said: str) -> Answer:
+    def on(self, port: int) -> "Asked":
+        """Another one of them."""
+        return replace(self, port=port)
+
+    def verify(self, target: str, *lines: bytes, source: str = PROXY, **said: str) -> Answer:
         """The verdict on one request; `said` differs from what the proxy says of it by itself."""
-        return self.send(request("/verify", *original(target, **said), *lines), port=port, source=source)
+        return self.send(request("/verify", *original(target, **said), *lines), source=source)
 
-    def send(self, data: bytes, *, port: int = 0, source: str = PROXY, method: bytes = b"GET") -> Answer:
+    def send(self, data: bytes, *, source: str = PROXY, method: bytes = b"GET") -> Answer:
         """One question on a connection of its own."""
-        talk = exchange(port or self.ports.verify, data, most=1, source=source, method=method)
+        talk = exchange(self.port, data, most=1, source=source, method=method)
         assert talk.replies, talk
         return talk.replies[0]
 
