@@ -60,6 +60,25 @@ SETTINGS: dict[str, st.SearchStrategy[object]] = {
         optional={"on_missing": st.sampled_from([401, "401", "auto", "redirect"])},
     ),
     "csrf": st.fixed_dictionaries({"trusted_origins": LISTS}),
+    "bind": st.fixed_dictionaries(
+        {},
+        optional={
+            "address": st.sampled_from(["off", "exact", "prefix", "/24"]),
+            "agent": st.sampled_from(["off", "exact", "family"]),
+            "on_mismatch": st.sampled_from(["log", "step_up", "strict"]),
+        },
+    ),
+    "require": st.fixed_dictionaries(
+        {},
+        optional={
+            "roles": st.sampled_from([[], "clerk", ["clerk", "boss"], ["a b"]]),
+            "permissions": st.sampled_from(["orders:read", ["orders:*"], ["a:b:c", "d"]]),
+            "level": st.integers(0, 3),
+            "fresh": st.sampled_from(["15m", "0s", 15]),
+            "confirmed": st.booleans(),
+            "meta": st.dictionaries(WORDS, st.sampled_from(["pro", 5, 1.5, True, []]), max_size=2),
+        },
+    ),
     "request_headers": CHANGES,
     "response_headers": CHANGES,
     "security_headers": NAMED | st.just("standard"),
