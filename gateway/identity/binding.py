@@ -38,8 +38,8 @@ class Elsewhere(msgspec.Struct, frozen=True):
             detail = f"{came}, so the session has ended. Sign in again."
             return Refused(faults.BINDING_CHANGED, detail, challenge("invalid_token"))
         detail = (
-            f"{came}. Prove from here that it is you (POST /reauth, with an access token that is still good or "
-            "with the cookie), or sign in again."
+            f"{came}. Prove from here that it is you (POST /reauth, with an access token that is still good "
+            "or with the cookie), or sign in again."
         )
         return Refused(faults.BINDING_CHANGED, detail, challenge("insufficient_user_authentication"))
 

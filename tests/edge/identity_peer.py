@@ -30,6 +30,8 @@ class Peer:
         self.asked: list[tuple[str, str]] = []
         self.renewed: list[str] = []
         self.touched: list[str] = []
+        self.mismatches: list[Mismatch] = []
+        self.says_of_mismatches = "noted"
         self.acknowledged = 0
         self.hellos: list[Hello] = []
         self.gate: asyncio.Event | None = None  # answers wait for it, after having looked
@@ -65,7 +67,8 @@ class Peer:
         return {"outcome": "unavailable"}
 
     async def mismatch(self, question: Mismatch) -> Message:
-        return {"outcome": "unavailable"}
+        self.mismatches.append(question)
+        return {"outcome": self.says_of_mismatches}
 
     # gateway.link.server.News
 
