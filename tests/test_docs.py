@@ -46,7 +46,7 @@ PROGRAMS = {
     "ulimit",
     "nginx",
 }
-GROUPS = {"users", "sessions", "tokens", "keys"}  # of commands
+GROUPS = {"users", "import", "sessions", "tokens", "keys"}  # of commands
 EVENT = re.compile(r"[a-z]+\.[a-z_]+")
 BY_PLACE = attrgetter("place")
 ENVIRONMENT = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": f"{ROOT}:{ROOT}/examples/plugin"}

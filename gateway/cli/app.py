@@ -25,7 +25,7 @@ def app() -> "typer.Typer":
     """All commands."""
     import typer
 
-    from gateway.cli import config, doctor, run, sessions, setup, tokens, users
+    from gateway.cli import config, doctor, explain, importing, run, sessions, setup, tokens, users
 
     made = typer.Typer(
         name="postern",
@@ -34,7 +34,7 @@ def app() -> "typer.Typer":
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    for each in (config, run, setup, doctor):
+    for each in (config, explain, run, setup, doctor, importing):
         each.register(made)
     made.add_typer(users.group(), name="users")
     made.add_typer(sessions.group(), name="sessions")

@@ -12,6 +12,7 @@ from gateway.identity.carrying import fit_out, let_go
 from gateway.identity.context import Context
 from gateway.identity.counters import Counters
 from gateway.identity.edge_book import EdgeBook
+from gateway.identity.foreign_hashes import SCHEMES
 from gateway.identity.issuers import Issuers
 from gateway.identity.keys import Keys
 from gateway.identity.leasing import Leasing
@@ -123,7 +124,7 @@ async def assemble(
             secrets,
             keys,
             Tokens(secrets),
-            Passwords(settings),
+            Passwords(settings, others=SCHEMES),
             propagation,
             limits,
             counters,

@@ -19,6 +19,7 @@ USER_LOCKED = "user.locked"
 USER_UNLOCKED = "user.unlocked"
 ROLES_CHANGED = "user.roles_changed"
 META_CHANGED = "user.meta_changed"
+USERS_IMPORTED = "users.imported"
 ADDRESS_TAKEN = "register.address_taken"  # of the address's owner: somebody tried to register it again
 SESSION_CREATED = "session.created"
 SESSION_REVOKED = "session.revoked"

@@ -1,5 +1,7 @@
 """Users."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from gateway.store.database import Database, Row
@@ -50,6 +52,31 @@ async def insert(db: Database, user: User) -> User:
     del values["id"]
     number = await db.value("user_insert", **values)
     return msgspec.structs.replace(user, id=number)
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """What of a user has to be alone of its kind."""
+
+    id: int
+    user_id: str
+    email_key: str
+    username_key: str | None
+
+
+async def keys_after(db: Database, after: int, most: int) -> list[Keys]:
+    """Of all users, by `id`."""
+    return [Keys(*row) for row in await db.rows("users_keys", after=after, most=most)]
+
+
+async def insert_new(db: Database, users: Iterable[User], role: str, by: str) -> None:
+    """Many, each with the role; those whose user_id, address or name is taken are left out."""
+    given = [msgspec.structs.asdict(user) for user in users]
+    for values in given:
+        del values["id"]
+    await db.many("user_insert_new", given)
+    now = await db.time()
+    roles = [{"user_id": values["user_id"], "role": role, "by": by, "now": now} for values in given]
+    await db.many("user_role_if_there", roles)
 
 
 async def by_id(db: Database, user_id: str) -> User | None:

@@ -16,6 +16,27 @@ INSERT INTO users (
     postern_timestamp(:created_at), postern_timestamp(:created_at)
 ) RETURNING id
 
+-- name: user_insert_new(user_id, username, username_key, meta, email, email_key, password_hash, successful_login_attempts, confirmed, first_name, last_name, protected, locked_at, locked_why, last_login_at, last_login_address, password_changed_at, email_proved_at, created_at)*!
+INSERT INTO users (
+    user_id, username, username_key, meta, email, email_key, password_hash, successful_login_attempts,
+    confirmed, first_name, last_name, protected, locked_at, locked_why, last_login_at, last_login_address,
+    password_changed_at, email_proved_at, created_at,
+    inserted_at, updated_at
+) VALUES (
+    :user_id, :username, :username_key, :meta, :email, :email_key, :password_hash,
+    :successful_login_attempts, :confirmed, :first_name, :last_name, :protected, :locked_at, :locked_why,
+    :last_login_at, :last_login_address, :password_changed_at, :email_proved_at, :created_at,
+    postern_timestamp(:created_at), postern_timestamp(:created_at)
+) ON CONFLICT DO NOTHING
+
+-- name: user_role_if_there(user_id, role, by, now)*!
+INSERT INTO user_roles (user_id, role, granted_at, granted_by)
+SELECT user_id, :role, :now, :by FROM users WHERE user_id = :user_id
+ON CONFLICT DO NOTHING
+
+-- name: users_keys(after, most)
+SELECT id, user_id, email_key, username_key FROM users WHERE id > :after ORDER BY id LIMIT :most
+
 -- name: user_by_id(user_id)^
 SELECT {user} FROM users WHERE user_id = :user_id
 

@@ -1,0 +1,1 @@
+"""Moving in: the users of another system become users here."""
