@@ -13,7 +13,7 @@ from gateway.model.metrics import IDENTITY_METRICS, Sample
 from gateway.status import Node, Status
 
 HIDDEN = "(hidden)"
-_SECRET = re.compile(r"secret|passw|token|credential|authorization|cookie|api[-_]?key|private", re.IGNORECASE)
+SECRET = re.compile(r"secret|passw|token|credential|authorization|cookie|api[-_]?key|private", re.IGNORECASE)
 _SPREAD = IDENTITY_METRICS["revocation_propagation_seconds"].buckets
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -108,7 +108,7 @@ def routes(snapshot: Snapshot) -> list[dict[str, Any]]:
 
 def configuration(snapshot: Snapshot) -> Any:
     """The snapshot with every default written out; values that may be secret are hidden."""
-    return _plain(snapshot, "")
+    return plain(snapshot)
 
 
 def _target(route: Route) -> str:
@@ -123,15 +123,28 @@ def _hide_userinfo(text: str) -> str:
     return _USERINFO.sub(f"{HIDDEN}@", text)
 
 
-def _plain(value: Any, name: str) -> Any:
+def plain(value: Any, name: str = "") -> Any:
+    """Structs and all that is in them as JSON has it; what may be secret, going by its name, is hidden."""
     if isinstance(value, msgspec.Struct):
-        return {field: _plain(getattr(value, field), field) for field in value.__struct_fields__}
+        return {field: plain(getattr(value, field), field) for field in value.__struct_fields__}
     if isinstance(value, dict):
-        return {key: _plain(each, str(key)) for key, each in value.items()}
+        return {
+            key: _without_texts(each) if key == "settings" else plain(each, str(key))
+            for key, each in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [_plain(each, name) for each in value]
+        return [plain(each, name) for each in value]
     if isinstance(value, float) and math.isinf(value):
         return "infinite"
     if isinstance(value, str):
-        return HIDDEN if value and _SECRET.search(name) else _hide_userinfo(value)
+        return HIDDEN if value and SECRET.search(name) else _hide_userinfo(value)
     return value
+
+
+def _without_texts(settings: Any) -> Any:
+    """Of a plugin: nobody knows which of its settings are secret, whatever their names."""
+    if isinstance(settings, dict):
+        return {key: _without_texts(each) for key, each in settings.items()}
+    if isinstance(settings, list):
+        return [_without_texts(each) for each in settings]
+    return HIDDEN if isinstance(settings, str) and settings else settings

@@ -131,7 +131,7 @@ def _translated(text: str) -> BadPlugin:
         path.append(field[2])
         missing = field[1].startswith("missing")
         return BadPlugin(*(("this is missing", "add it") if missing else ("unknown key", "")), tuple(path))
-    return BadPlugin(text, path=tuple(path))
+    return BadPlugin(text.replace("`array`", "`list`").replace("`object`", "`map`"), path=tuple(path))
 
 
 def made(word: str, given: dict[str, Any], ports: Ports) -> tuple[str, Any, Effects]:

@@ -11,7 +11,7 @@ from gateway.model.exchange import Exchange
 from gateway.model.faults import POLICY_TIMEOUT
 from gateway.model.policy import Effects, Ports
 from gateway.model.verdict import Outcome, Refuse, Reply, Verdict
-from policies._plugin import made
+from policies._plugin import BadPlugin, made
 from policies._sound import Unsound, check_changed, check_lines, frame, sound
 
 WITHIN = 10.0  # seconds in which a plugin that must wait for something has to come to its verdict
@@ -33,11 +33,15 @@ class Plugins:
     @staticmethod
     def parts(part: str, settings: Settings, ports: Ports) -> list["Own"]:
         """Those of this phase."""
-        return [
-            Own(*made(plugin.class_, plugin.settings, ports))
-            for plugin in settings.classes
-            if plugin.phase == part
-        ]
+        return [_made(plugin, ports) for plugin in settings.classes if plugin.phase == part]
+
+
+def _made(plugin: Plugin, ports: Ports) -> "Own":
+    try:
+        return Own(*made(plugin.class_, plugin.settings, ports))
+    except BadPlugin as bad:  # the configuration's check could make it, in a process that began just then
+        where = f"route {ports.route}: plugin {plugin.class_}"
+        raise ValueError(f"{where}: {bad}; code that has changed needs a restart") from bad
 
 
 class Own:

@@ -129,6 +129,8 @@ def _load_or_exit(config: str, role: str) -> "Snapshot":
 
 
 def _described(route: "Route") -> dict[str, Any]:
+    from gateway.admin_pages import plain
+
     return {
         "name": route.name,
         "path": route.path,
@@ -137,7 +139,7 @@ def _described(route: "Route") -> dict[str, Any]:
         "headers": route.headers,
         "goes_to": _goal(route),
         "mode": route.mode,
-        "policies": route.policies,
+        "policies": plain(route.policies),
     }
 
 

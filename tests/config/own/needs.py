@@ -1,3 +1,5 @@
 """A module whose own import is not there."""
 
-import surely_not_installed.at_all  # type: ignore[import-not-found]  # noqa: F401
+import importlib
+
+importlib.import_module("surely_not_installed")
