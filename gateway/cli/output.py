@@ -34,7 +34,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: st
     from rich.table import Table
     from rich.text import Text
 
-    shown = [[_cell(value) for value in row] for row in rows]
+    shown = [[cell(value) for value in row] for row in rows]
     if not shown and empty:
         print(empty)
         return
@@ -48,10 +48,10 @@ def print_fields(fields: Mapping[str, Any]) -> None:
     """One thing, a line for each of its fields."""
     width = max((len(name) for name in fields), default=0)
     for name, value in fields.items():
-        print(f"{name.replace('_', ' '):<{width}}  {_cell(value)}")
+        print(f"{name.replace('_', ' '):<{width}}  {cell(value)}")
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
     """What a user chose may hold control characters, which must not reach a terminal."""
     if value is None or value == "":
         return "-"
@@ -67,4 +67,4 @@ def print_settled(answer: Mapping[str, Any]) -> None:
     if spread.get("edges"):
         print(f"{spread['acknowledged']} of {spread['edges']} edges have acknowledged it")
     for pending in answer.get("pending") or ():
-        print(f"not yet: {_cell(pending['edge'])}; safe from {pending['safe_at']}")
+        print(f"not yet: {cell(pending['edge'])}; safe from {pending['safe_at']}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from gateway.identity import accounts, lives, resolving, tokens
+from gateway.identity import accounts, explaining, lives, resolving, tokens
 from gateway.identity import roles as role_acts
 from gateway.identity.accounts import Known
 from gateway.identity.actors import OPERATOR
@@ -15,6 +15,7 @@ from gateway.identity.context import Context
 from gateway.identity.control_client import ActRefused
 from gateway.identity.shapes import iso, session_answer, user_answer
 from gateway.identity.web import Refused, settled_answer
+from gateway.link.questions import Lease
 from gateway.model.credentials import ACCESS, COOKIE, JWT_STARTS, KINDS, REFRESH, plausible
 from gateway.store import keys as key_rows
 from gateway.store import roles
@@ -268,6 +269,49 @@ async def rewrap(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     return {"rewrapped": moved, "secret": context.secrets.newest, "still_needed": sorted(needed)}
 
 
+# What `postern explain` asks
+
+
+class Presented(msgspec.Struct, frozen=True):
+    kind: str
+    credential: str
+    address: str = ""
+    agent: str = ""
+
+    def __repr__(self) -> str:
+        return "Presented(…)"
+
+
+class SignedIn(msgspec.Struct, frozen=True):
+    who: str
+    address: str = ""
+    agent: str = ""
+
+
+async def explain_credential(context: Context, given: dict[str, Any]) -> dict[str, Any]:
+    """What it stands for; of a bad one also why, which no client is told."""
+    asked = _given(Presented, given)
+    told = await explaining.credential(context, asked.kind, asked.credential, asked.address, asked.agent)
+    if told["outcome"] != "bad" or asked.kind == "external":
+        return told
+    seen = await inspect_token(context, {"token": asked.credential})
+    return told | {"why": f"{seen['kind']}: {seen['why'] or 'it is of no use here'}"}
+
+
+async def explain_user(context: Context, given: dict[str, Any]) -> dict[str, Any]:
+    asked = _given(SignedIn, given)
+    known = await _found(context, asked.who)
+    return await explaining.fresh_session(context, known, asked.address, asked.agent)
+
+
+async def explain_count(context: Context, given: dict[str, Any]) -> dict[str, Any]:
+    """What is left of a count: units that edges hold already are not in it."""
+    question = msgspec.structs.replace(_given(Lease, given), want=0)
+    if context.leasing is None:
+        raise ActRefused("no service runs here, and only it counts")
+    return context.leasing.now(question) or await context.leasing.later(question)
+
+
 # Common to them
 
 
@@ -330,6 +374,7 @@ _ACTS: dict[str, Act] = {
     "users.unlock": unlock_user, "users.confirm": confirm_user, "users.roles": change_roles,
     "sessions.list": list_sessions, "sessions.show": show_session, "sessions.revoke": revoke_sessions,
     "tokens.inspect": inspect_token, "keys.list": list_keys, "keys.rotate": rotate_keys,
-    "keys.rewrap": rewrap,
+    "keys.rewrap": rewrap, "explain.credential": explain_credential, "explain.user": explain_user,
+    "explain.count": explain_count,
 }  # fmt: skip
 ACTS = {name: _for_terminals(act) for name, act in _ACTS.items()}

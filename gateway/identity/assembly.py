@@ -70,6 +70,7 @@ class LinkService:
         self._context = context
         # apart from what Limits counts: a flood of addresses at a route leaves lockouts as they are
         self._leasing = Leasing(Counts(), lambda: context.propagation.edge_count)
+        context.leasing = self._leasing
 
     async def resolve(
         self, kind: str, credential: str, address: str, agent: str, stream: bool

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gateway.identity.counters import Counters
     from gateway.identity.issuers import Issuers
     from gateway.identity.keys import Keys
+    from gateway.identity.leasing import Leasing
     from gateway.identity.limits import Limits
     from gateway.identity.outbox import Outbox
     from gateway.identity.passwords import Passwords
@@ -23,8 +24,8 @@ class Context:
     """Made once by service.py; a reload replaces `settings` and what is made from them, never the object."""
 
     __slots__ = (
-        "counters", "issuers", "keys", "limits", "mismatches", "outbox", "passwords", "propagation",
-        "secrets", "settings", "store", "tokens",
+        "counters", "issuers", "keys", "leasing", "limits", "mismatches", "outbox", "passwords",
+        "propagation", "secrets", "settings", "store", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -52,4 +53,5 @@ class Context:
         self.counters = counters
         self.outbox = outbox
         self.issuers = issuers
+        self.leasing: Leasing | None = None  # where edges are served
         self.mismatches = Seldom(AGAIN, PLACES, SESSIONS)

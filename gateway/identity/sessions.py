@@ -69,7 +69,7 @@ async def open_session(
     held = await users.locked(db, user.user_id)
     if held is None or held.locked_at is not None or held.password_changed_at != user.password_changed_at:
         raise Refused(faults.INVALID_CREDENTIALS)
-    session = _new(context, user.user_id, asker, db.now, tuple(methods), level, cookie)
+    session = new_session(context, user.user_id, asker, db.now, tuple(methods), level, cookie)
     await rows.insert(db, session)
     context.counters.count("sessions_started_total")
     await _make_room(context, db, session, asker)
@@ -79,9 +79,10 @@ async def open_session(
     return opened
 
 
-def _new(
+def new_session(
     context: Context, user_id: str, asker: Asker, now: int, methods: tuple[str, ...], level: int, cookie: bool
 ) -> Session:
+    """As a sign-in now would begin it; it is not kept yet."""
     tokens = context.settings.tokens
     absolute = now + lives.milliseconds(tokens.absolute_ttl) if tokens.absolute_ttl else 0
     return Session(
