@@ -13,7 +13,7 @@ from aiohttp import web
 from gateway.config.service import Service
 from gateway.identity import reading
 from gateway.identity.context import Context
-from gateway.identity.web import Endpoint, Refused, Reply, who
+from gateway.identity.web import Endpoint, Refused, Reply, challenge, who
 from gateway.model import faults
 from gateway.model.credentials import redacted
 from gateway.model.faults import Fault
@@ -162,6 +162,9 @@ def _problem(
     request[_CODE] = fault.code
     response = _response(Reply(fault.status, said, tuple(headers)))
     response.content_type = "application/problem+json"
+    if fault.status == 401 and "WWW-Authenticate" not in response.headers:
+        # RFC 9110 section 15.5.2 wants one also where a password was wrong. Without an error: no token was.
+        response.headers.extend(challenge())
     return response
 
 

@@ -23,6 +23,13 @@ _WITH_BODY = (
 _ALWAYS = (
     faults.DUPLICATE_CREDENTIAL, faults.INTERNAL_ERROR, faults.STORE_UNAVAILABLE, faults.IDENTITY_UNAVAILABLE,
 )  # fmt: skip
+_CHALLENGE = {
+    "WWW-Authenticate": {
+        "description": "A Bearer challenge (RFC 6750, RFC 9470); `error` tells what was wrong with a token.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^Bearer "},
+    }
+}
 _TITLES = {200: "Done", 201: "Made", 202: "Taken on", 204: "Done, nothing to say"}
 
 
@@ -133,6 +140,8 @@ def _responses(endpoint: Endpoint, names: dict[Any, str]) -> dict[str, Any]:
             "description": "; ".join(f"`{fault.code}`: {fault.title}" for fault in group),
             "content": {_PROBLEM: {"schema": {"$ref": names[Problem, "serialization"]}}},
         }
+        if status == 401:
+            told["401"]["headers"] = _CHALLENGE
     return told
 
 

@@ -179,6 +179,8 @@ def documented(settings: Service) -> Callable[[str, str, Answer], None]:
             return
         told = operation["responses"].get(str(answer.status))
         assert told is not None, f"{method} {path}: {answer.status} is not documented"
+        if answer.status == 401:
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer "), (method, path)
         if method != "HEAD" and answer.body is not None:
             kind = answer.headers["Content-Type"].partition(";")[0]
             assert kind in told["content"], (method, path, kind)

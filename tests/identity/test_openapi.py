@@ -1,5 +1,6 @@
 """The OpenAPI document: made from the table that is served, so that it says what there is."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -9,7 +10,10 @@ from gateway.identity import openapi
 from gateway.identity.openapi import faults_of
 from gateway.identity.table import endpoints
 from gateway.model.faults import FAULTS
+from tests.identity.house import WRONG, signed_in
 from tests.identity.rig import SETTINGS, Rig
+
+PLAIN = 'Bearer realm="postern"'
 
 # seed authservice.txt, and the short names
 SEED = {
@@ -25,6 +29,37 @@ def document() -> dict[str, Any]:
     api, keys = endpoints(SETTINGS)
     openapi.fill(made, SETTINGS, [(SETTINGS.prefix, api), ("", keys)])
     return made
+
+
+async def test_every_401_of_the_table_carries_a_challenge(rig: Rig) -> None:
+    """RFC 9110 section 15.5.2; an error only of what a token lacks (RFC 6750 section 3.1)."""
+    ada = await signed_in(rig, "ada")
+    wrong = {
+        "/login": {"username": "ada", "password": WRONG},
+        "/reauth": {"password": WRONG},
+        "/password/change": {"current_password": WRONG, "new_password": "four blue parrots whistle"},
+    }
+    asked = 0
+    for endpoint in endpoints(SETTINGS)[0]:
+        codes = {fault.code for fault in faults_of(endpoint) if fault.status == 401}
+        path = re.sub(r"\{\w+\}", "x", endpoint.path)
+        if "credential_missing" in codes:
+            missing = await rig.api(endpoint.method, path, wrong.get(path))
+            assert (missing.code, missing.headers.getall("WWW-Authenticate")) == (
+                "credential_missing", [PLAIN],
+            )  # fmt: skip
+            bad = await rig.api(endpoint.method, path, wrong.get(path), bearer="psa_x")
+            told = [f'{PLAIN}, error="invalid_token"']
+            assert (bad.code, bad.headers.getall("WWW-Authenticate")) == ("invalid_token", told)
+        if "invalid_credentials" in codes:
+            answer = await rig.api(endpoint.method, path, wrong[path], bearer=ada.bearer)
+            assert (answer.code, answer.headers.getall("WWW-Authenticate")) == (
+                "invalid_credentials", [PLAIN],
+            )  # fmt: skip
+        asked += bool(codes)
+        responses = document()["paths"][SETTINGS.prefix + endpoint.path][endpoint.method.lower()]["responses"]
+        assert ("headers" in responses.get("401", {})) == bool(codes)
+    assert asked > 25
 
 
 async def test_it_is_served_and_is_the_documents_own_table(rig: Rig) -> None:
