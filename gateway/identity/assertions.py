@@ -41,7 +41,7 @@ async def assertion(context: Context, question: Assert) -> dict[str, Any]:
     if found["outcome"] != "identified":
         return {"outcome": found["outcome"]}
     async with context.store.reading() as db:
-        now = db.now
+        now = await db.time()
     # not beyond the credential, but for the moments that a request may take
     life = min(question.ttl, max(SHORTEST, found["expires_in"]))
     until = now // 1000 + int(life)

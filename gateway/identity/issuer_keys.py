@@ -169,8 +169,7 @@ def _is_for_signatures(jwk: dict[str, Any]) -> bool:
 
 async def fetch(issuer: Issuer) -> list[Any]:
     """Its JWKS: from where the settings say, or else its discovery document (OpenID Connect Discovery)."""
-    context = ssl.create_default_context(cafile=issuer.ca or None)
-    async with _client(context) as client:
+    async with _client(ssl.create_default_context(cafile=issuer.ca) if issuer.ca else True) as client:
         place = issuer.jwks_uri or await _discovered(client, issuer.issuer)
         keys = (await _document(client, place)).get("keys")
     if not isinstance(keys, list):
@@ -178,9 +177,9 @@ async def fetch(issuer: Issuer) -> list[Any]:
     return keys
 
 
-def _client(context: ssl.SSLContext) -> aiohttp.ClientSession:
+def _client(trust: ssl.SSLContext | bool) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=context, limit=2),
+        connector=aiohttp.TCPConnector(ssl=trust, limit=2),  # True: what the system trusts
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "postern"},

@@ -95,7 +95,7 @@ class Issuers:
             token = read(credential)
             name, settings = await self._verified(token)
             async with store.reading() as db:
-                now = db.now / 1000
+                now = await db.time() / 1000
                 until = checked(token.claims, settings, now)
                 told = _identity(name, settings, token.claims, now)
                 known = {role.name: role.permissions for role in await roles.every(db)} if told.roles else {}
