@@ -1,6 +1,7 @@
 """The example of docs/writing-a-policy.md does what the page says."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,15 @@ def test_its_effects_and_its_way_back(agents: Any) -> None:
 def test_its_settings_are_checked(agents: Any) -> None:
     with pytest.raises(msgspec.ValidationError, match="at least one agent"):
         build(agents, {"hide_from": []})
+
+
+def test_what_it_calls_stable_is_there() -> None:
+    table = PAGE.read_text().partition("## What is stable")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(gateway\.model\.\w+)` \| (.*) \|$", table, re.M)
+    assert len(rows) == 6
+    for module, names in rows:
+        found = import_module(module)
+        for kind, members in re.findall(r"`(\w+)`(?:: ([^;]*))?", names.partition("; the faults")[0]):
+            there = getattr(found, kind)
+            values = there() if kind == "Exchange" else there
+            assert [name for name in re.findall(r"`(\w+)`", members) if not hasattr(values, name)] == []
