@@ -13,6 +13,7 @@ from gateway.identity.context import Context
 from gateway.identity.counters import Counters
 from gateway.identity.edge_book import EdgeBook
 from gateway.identity.foreign_hashes import SCHEMES
+from gateway.identity.hooks import Hooks
 from gateway.identity.issuers import Issuers
 from gateway.identity.keys import Keys
 from gateway.identity.leasing import Leasing
@@ -97,9 +98,13 @@ class LinkService:
 
 
 async def assemble(
-    settings: Service, clock: Callable[[], float] = time.time, book: EdgeBook | None = None
+    settings: Service,
+    clock: Callable[[], float] = time.time,
+    book: EdgeBook | None = None,
+    hooks: Hooks | None = None,
 ) -> Context:
-    """Everything, ready to serve; what is wrong with secrets or database is raised as they tell it."""
+    """Everything, ready to serve; what is wrong with secrets or database is raised as they tell it. The
+    command line, which stands for the operator, asks no hooks."""
     secrets = master.load(settings, ServiceLog())
     store = await Store.open(settings.database_url, settings.migrate, clock)
     try:
@@ -131,6 +136,7 @@ async def assemble(
             counters,
             outbox,
             Issuers(settings),
+            hooks or Hooks(),
         )
     except BaseException:
         await store.close()

@@ -8,6 +8,7 @@ from gateway.model.seldom import Seldom
 
 if TYPE_CHECKING:
     from gateway.identity.counters import Counters
+    from gateway.identity.hooks import Hooks
     from gateway.identity.issuers import Issuers
     from gateway.identity.keys import Keys
     from gateway.identity.leasing import Leasing
@@ -24,7 +25,7 @@ class Context:
     """Made once by service.py; a reload replaces `settings` and what is made from them, never the object."""
 
     __slots__ = (
-        "counters", "issuers", "keys", "leasing", "limits", "mismatches", "outbox", "passwords",
+        "counters", "hooks", "issuers", "keys", "leasing", "limits", "mismatches", "outbox", "passwords",
         "propagation", "secrets", "settings", "store", "tokens",
     )  # fmt: skip
 
@@ -41,6 +42,7 @@ class Context:
         counters: "Counters",
         outbox: "Outbox",
         issuers: "Issuers",
+        hooks: "Hooks",
     ) -> None:
         self.settings = settings
         self.store = store
@@ -53,5 +55,6 @@ class Context:
         self.counters = counters
         self.outbox = outbox
         self.issuers = issuers
+        self.hooks = hooks
         self.leasing: Leasing | None = None  # where edges are served
         self.mismatches = Seldom(AGAIN, PLACES, SESSIONS)

@@ -1,5 +1,6 @@
 """Registering: who may, what of it is taken, and the same work for an address that is taken already."""
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -9,6 +10,7 @@ import msgspec
 from gateway.identity import fields, invites, names, sessions
 from gateway.identity.audit import ADDRESS_TAKEN, SESSION_CREATED, USER_REGISTERED, audit
 from gateway.identity.context import Context
+from gateway.identity.hooks import HookFailed, Registration
 from gateway.identity.passwords import Busy
 from gateway.identity.sign_in import SignedIn, busy, from_here
 from gateway.identity.web import Asker, Refused
@@ -21,6 +23,7 @@ from gateway.store.faults import Conflict, Missing
 if TYPE_CHECKING:
     from gateway.store.database import Database
 
+log = logging.getLogger(__name__)
 CONFIRM_FOR = 24 * 3600_000  # milliseconds
 USER_ROLE = "user"
 
@@ -53,6 +56,7 @@ async def register(
         raise Refused(faults.INVALID_KEY, "To register here, an invite is needed.")
     from_here(asker, cookie)
     user = checked(context, wanted, settings.email_domains)
+    await _ask_hooks(context, _told(user, wanted, asker))
     hashed = await context.passwords.hash(wanted.password or "")
     if isinstance(hashed, Busy):
         raise busy(hashed)
@@ -96,6 +100,24 @@ def checked(context: Context, wanted: Wanted, email_domains: Sequence[str] = ())
         password_changed_at=0,
         created_at=0,
     )
+
+
+async def _ask_hooks(context: Context, registration: Registration) -> None:
+    """Nobody registers past a hook that objects, or does not answer."""
+    try:
+        reason = await context.hooks.against(registration)
+    except HookFailed as fault:
+        log.error("a hook failed", extra={"why": str(fault)})
+        raise Refused(faults.HOOK_FAILED, headers=(("Retry-After", "5"),)) from None
+    if reason:
+        raise Refused(faults.REGISTRATION_REFUSED, reason)
+
+
+def _told(user: User, wanted: Wanted, asker: Asker) -> Registration:
+    return Registration(
+        user.email, user.username, user.first_name, user.last_name, msgspec.json.decode(user.meta),
+        bool(wanted.invite), asker.address, asker.agent,
+    )  # fmt: skip
 
 
 def taken(conflict: Conflict) -> Refused:

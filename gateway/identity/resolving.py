@@ -1,11 +1,13 @@
 """What a credential stands for, read from the store each time: for the link and for our own calls."""
 
+import logging
 from typing import Any, Literal
 
 import msgspec
 
 from gateway.identity import lives, tokens
 from gateway.identity.context import Context
+from gateway.identity.hooks import HookFailed, Subject
 from gateway.identity.shapes import meta
 from gateway.identity.tokens import Parts
 from gateway.model.credentials import ACCESS, COOKIE, JWT_STARTS
@@ -15,6 +17,7 @@ from gateway.store.accounts import User
 from gateway.store.faults import StoreUnavailable
 from gateway.store.sessions import Session
 
+log = logging.getLogger(__name__)
 Kind = Literal["bearer", "cookie"]
 OPENS: dict[str, Kind] = {"bearer": "bearer", "header": "bearer", "cookie": "cookie"}  # how an edge found it
 
@@ -53,12 +56,26 @@ async def resolve(
     if isinstance(found, Bad):
         told = {"outcome": "bad", "code": found.code}
         return told | {"session": found.session} if found.session else told
+    known = identity(found, context.settings.forward_meta)
+    try:
+        known = await _with_claims(context, known)
+    except HookFailed as fault:  # never without what a hook may add: a route may require it
+        log.error("a hook failed", extra={"why": str(fault)})
+        return {"outcome": "unavailable"}
     return {
         "outcome": "identified",
-        "identity": identity(found, context.settings.forward_meta),
+        "identity": known,
         "expires_in": (found.until - found.now) / 1000,
         "renew_in": None if found.renew_in is None else found.renew_in / 1000,
     }
+
+
+async def _with_claims(context: Context, known: Identity) -> Identity:
+    if not context.hooks.adds_claims:
+        return known
+    subject = Subject(known.id, known.email, known.name or None, known.roles, known.protected)
+    added = await context.hooks.claims(subject)
+    return msgspec.structs.replace(known, protected={**known.protected, **added})
 
 
 async def look(

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import uvloop
 from aiohttp import web
-from aiohttp.http import HttpProcessingError
 
 from gateway.config import service as config
 from gateway.config.faults import ConfigFaults
@@ -22,8 +21,10 @@ from gateway.identity import assembly, control
 from gateway.identity.app import make_app
 from gateway.identity.context import Context
 from gateway.identity.edge_book import book_beside
+from gateway.identity.hooks import load as load_hooks
 from gateway.identity.keys import TEND_EVERY
 from gateway.identity.purge import purge
+from gateway.identity.runner import Runner
 from gateway.identity.table import endpoints
 from gateway.link import frames
 from gateway.link.server import LinkServer
@@ -52,7 +53,7 @@ class IdentityService:
         self._server = LinkServer(
             link, assembly.LinkService(context), context.propagation, logging.getLogger("gateway.link")
         )
-        self._runner: web.AppRunner | None = None
+        self._runner: Runner | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._active = 0
         self._pending: dict[str, int] = {}
@@ -70,9 +71,9 @@ class IdentityService:
             loop.create_task(control.serve(self.context, Path(self.context.settings.data) / CONTROL)),
         ]
 
-    async def _serve(self) -> web.AppRunner:
+    async def _serve(self) -> Runner:
         app = make_app(self.context, *endpoints(self.context.settings))
-        runner = web.AppRunner(
+        runner = Runner(
             app,
             access_log=None,
             handle_signals=False,
@@ -201,7 +202,8 @@ async def serve(sock: socket.socket) -> int:
 
 async def _started(message: frames.Message) -> IdentityService:
     http, link = (socket.socket(fileno=message[name]) for name in ("http", "link"))
-    context = await assembly.assemble(config.decode(message["service"]), book=book_beside(link))
+    settings = config.decode(message["service"])
+    context = await assembly.assemble(settings, book=book_beside(link), hooks=load_hooks())
     running = IdentityService(context, http, link)
     await running.start()
     return running
@@ -229,12 +231,6 @@ def set_up_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Lines(readable=sys.stderr.isatty()))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("aiohttp.server").addFilter(_is_news)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """A request that aiohttp can't read is answered with 400; its text, credentials too, is for no log."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 if __name__ == "__main__":

@@ -110,6 +110,7 @@ EMAIL_TAKEN = _client(
 )
 USERNAME_TAKEN = _client("username_taken", 409, "This user name is taken", "Choose another user name.")
 REGISTRATION_CLOSED = _client("registration_closed", 403, "Nobody can register here by themselves")
+REGISTRATION_REFUSED = _client("registration_refused", 403, "You can't register like this")
 PASSWORD_OFF = _client("password_off", 403, "Passwords are not used here", "Sign in another way.")
 INVALID_KEY = _client("invalid_key", 400, "The key is not, or no longer, valid", "Ask for a new one.")
 LAST_ADMIN = _client(
@@ -131,6 +132,7 @@ STORE_UNAVAILABLE = Fault(
 )
 RATE_LIMIT_UNAVAILABLE = Fault("rate_limit_unavailable", 503, "Requests can't be counted just now", "gateway")
 SIGN_IN_BUSY = Fault("sign_in_busy", 503, "Too many passwords are being checked just now", "gateway")
+HOOK_FAILED = Fault("hook_failed", 503, "A hook of this house failed", "gateway", "Nothing was changed.")
 TOO_MANY_CONNECTIONS = Fault("too_many_connections", 503, "The gateway is full", "gateway", closes=True)
 
 # The upstream

@@ -72,6 +72,7 @@ ROUTES = [
         answers={201: TokensSaid, 202: AcceptedSaid}, limit="register",
         faults=(
             faults.EMAIL_TAKEN, faults.USERNAME_TAKEN, faults.REGISTRATION_CLOSED, faults.PASSWORD_OFF,
+            faults.REGISTRATION_REFUSED, faults.HOOK_FAILED,
             faults.INVALID_KEY, faults.GONE_MEANWHILE, faults.ORIGIN_REFUSED, faults.SIGN_IN_BUSY,
         ),
     ),
