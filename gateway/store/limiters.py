@@ -19,6 +19,7 @@ from gateway.store.counts import MOST, Aligned, Memory
 
 SOON = 0.01  # seconds: nobody who was given nothing asks again before
 LATE = 1.0  # seconds that a unit of a moving window may be on its way
+_ROUNDING = 1e-6  # seconds by which sums of large times may be off
 _MOST_RULES = 10_000
 
 
@@ -154,7 +155,8 @@ class Counts:
     def _within(self, rule: rates.Rule) -> float:
         if rule.algorithm == "moving_window":
             return min(LATE, *(each.seconds for each in rule.limits))
-        return min(each.seconds - self._now % each.seconds for each in rule.limits)
+        end = min(each.seconds - self._now % each.seconds for each in rule.limits)
+        return max(0.0, end - _ROUNDING)
 
     def _reset(self, algorithm: str, item: RateLimitItem, key: str) -> float:
         seconds = item.get_expiry()
@@ -170,7 +172,7 @@ class Counts:
             return max(SOON, end)
         before, weighs, count, _ = self._memory.get_sliding_window(item.key_for(key), seconds)
         if count >= item.amount:
-            return end + max(SOON, seconds / count)
+            return max(SOON, end + _ROUNDING)  # then it begins to weigh less
         return max(SOON, weighs - (item.amount - count) * seconds / max(before, 1))
 
 
