@@ -40,7 +40,7 @@ WORDS = st.sampled_from(
 NAMED = st.dictionaries(WORDS, st.sampled_from(["", "a", "a b\t", "a\r\nb", "é", "%00"]), max_size=2)
 LISTS = st.lists(WORDS, max_size=2)
 CHANGES = st.fixed_dictionaries({}, optional={"set": NAMED, "add": NAMED, "remove": LISTS})
-ACCEPTED = WORDS.map("header:{}".format) | st.sampled_from(["bearer", "cookie"])
+ACCEPTED = WORDS.map("header:{}".format) | st.sampled_from(["bearer", "cookie", "issuer:a", "issuer:b"])
 SETTINGS: dict[str, st.SearchStrategy[object]] = {
     "cors": st.fixed_dictionaries(
         {"origins": LISTS},
@@ -52,14 +52,13 @@ SETTINGS: dict[str, st.SearchStrategy[object]] = {
         },
     ),
     "authenticate": st.fixed_dictionaries(
-        {
-            "accept": st.lists(
-                WORDS.map("header:{}".format) | st.sampled_from(["bearer", "cookie"]), max_size=2
-            )
-        },
+        {"accept": st.lists(ACCEPTED, max_size=2)},
         optional={"on_missing": st.sampled_from([401, "401", "auto", "redirect"])},
     ),
     "csrf": st.fixed_dictionaries({"trusted_origins": LISTS}),
+    "assertion": st.fixed_dictionaries(
+        {}, optional={"audience": WORDS, "ttl": st.sampled_from(["5s", "4s", "300s", "301s", 60, 0])}
+    ),
     "bind": st.fixed_dictionaries(
         {},
         optional={
@@ -93,8 +92,9 @@ def test_what_is_found_right_here_is_right_for_the_policies(
     tmp_path_factory: pytest.TempPathFactory, policies: dict[str, object]
 ) -> None:
     signed_in = {"authenticate": "optional", **policies}  # csrf is there only where a cookie signs in
-    route = {"name": "a", "match": {"path": "/"}, "answer": {}, "policies": signed_in}
-    text = json.dumps({"version": 1, "routes": [route]})
+    route = {"name": "a", "match": {"path": "/"}, "upstream": "a", "policies": signed_in}
+    upstreams, issuers = {"a": "http://127.0.0.1:1"}, {"a": {"issuer": "https://a.example", "audience": "a"}}
+    text = json.dumps({"version": 1, "upstreams": upstreams, "issuers": issuers, "routes": [route]})
     path = tmp_path_factory.getbasetemp() / "policies.yaml"
     path.write_text(text)
     try:
