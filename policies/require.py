@@ -80,8 +80,9 @@ class Require:
             return self._unconfirmed
         if identity.level < self._level:
             return self._low
-        # a key or another issuer's token is no person who proved to be there
-        return self._stale if self._fresh and not identity.session else None
+        # a key is no person who proved to be there; of its people another issuer says when they did
+        proves = identity.session or identity.kind == "external"
+        return None if proves or not self._fresh else self._stale
 
 
 def grants(permission: str) -> frozenset[str]:

@@ -80,9 +80,17 @@ def test_fresh_is_the_age_of_the_last_proof() -> None:
     assert require.on_request(asked) is None
 
 
-@pytest.mark.parametrize("other", [{"api_key": "k1"}, {"kind": "external"}, {"kind": "service"}])
-def test_only_a_person_who_signed_in_here_is_ever_fresh(other: dict[str, Any]) -> None:
-    """Nobody knows when a key, or another issuer's token, was last proved: it is not just now."""
+def test_of_its_people_another_issuer_says_when_they_proved_to_be_there() -> None:
+    clock = Clock()
+    person = Identified(Identity("corporate:u1", kind="external"), "bearer", proved_at=clock.now - 60.0)
+    for fresh, said in ((61.0, ""), (59.0, "insufficient_user_authentication")):
+        verdict = build(Require, {"fresh": fresh}, clock=clock).on_request(exchange(who=person))
+        assert (verdict.fault.code if verdict else "") == said
+
+
+@pytest.mark.parametrize("other", [{"api_key": "k1"}, {"kind": "service"}])
+def test_a_key_is_never_fresh(other: dict[str, Any]) -> None:
+    """Nobody knows when its owner was last there: it is not just now."""
     clock = Clock()
     for fresh in (900.0, 1e9):
         person = Identified(Identity("u1", **other), "bearer", proved_at=clock.now)
