@@ -9,7 +9,11 @@ from gateway.model.verdict import Refuse
 from policies.require import Require, grants
 from tests.policies.made import build, exchange, who
 
-PERSON: dict[str, Any] = {"roles": ("user", "clerk"), "permissions": ("orders:*", "stock:read"), "confirmed": True}
+PERSON: dict[str, Any] = {
+    "roles": ("user", "clerk"),
+    "permissions": ("orders:*", "stock:read"),
+    "confirmed": True,
+}
 
 
 class Clock:
