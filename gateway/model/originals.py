@@ -9,7 +9,7 @@ from gateway.model.headers import DROP, NOTED, REMEMBERED, RequestNames, folded
 from gateway.model.paths import valid_host
 
 FORGED = 1 << 24  # a bit like those of model.headers: a name by which a client could deceive the backend
-WEBSOCKET = (b"sec-websocket-key", b"sec-websocket-version")  # what is left of a handshake's Upgrade
+WEBSOCKET = (b"sec-websocket-key", b"sec-websocket-version")  # what is left where Upgrade is gone
 
 _TOLD: dict[bytes, int] = {
     b"x-forwarded-method": NOTED | REMEMBERED,
@@ -20,6 +20,7 @@ _TOLD: dict[bytes, int] = {
     b"x-original-method": NOTED | REMEMBERED,
     b"x-original-uri": NOTED,
     b"x-original-url": NOTED,
+    b"upgrade": NOTED,  # the original's: nobody changes the protocol of a question
     **dict.fromkeys(WEBSOCKET, NOTED),
 }
 # By these a backend may take the request for another one than was judged; grpc-web's is harmless.

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 
 import pytest
 
@@ -12,12 +13,15 @@ INSTALL = {
     "curl": "apt-get install curl",
     "node": "apt-get install nodejs",
     "openssl": "apt-get install openssl",
+    **dict.fromkeys(("traefik", "caddy", "envoy"), "make peers"),
 }
+OWN = os.path.dirname(sys.executable)  # where pip puts programs
 
 
 def find(name: str) -> str:
     """Its path, or "". Debian keeps servers in sbin, which is not on every user's PATH."""
-    return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin") or ""
+    places = (OWN, None, "/usr/local/sbin:/usr/sbin:/sbin")
+    return next((path for place in places if (path := shutil.which(name, path=place))), "")
 
 
 def need(name: str) -> str:

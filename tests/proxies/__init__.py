@@ -1,0 +1,1 @@
+"""The examples, each run in the real proxy that it is for."""
