@@ -39,7 +39,7 @@ def make_app(
         _mount(app, cors, context, settings.prefix, endpoints)
     if "jwks" in settings.serve:
         _mount(app, cors, context, "", keys)
-    app.on_response_prepare.append(_finish)
+    app.on_response_prepare.append(_finished)
     return app
 
 
@@ -117,22 +117,22 @@ async def _problems(request: web.Request, handler: _AiohttpHandler) -> web.Strea
     try:
         return await handler(request)
     except Refused as refused:
-        return _problem(request, refused.fault, refused.detail, refused.headers, refused.errors)
+        return problem(request, refused.fault, refused.detail, refused.headers, refused.errors)
     except NotStorable:
-        return _problem(request, faults.INVALID_FIELDS, errors={"body": ["A value can't be kept."]})
+        return problem(request, faults.INVALID_FIELDS, errors={"body": ["A value can't be kept."]})
     except Missing:
-        return _problem(request, faults.GONE_MEANWHILE)
+        return problem(request, faults.GONE_MEANWHILE)
     except StoreUnavailable:
-        return _problem(request, faults.STORE_UNAVAILABLE, headers=(("Retry-After", RETRY_AFTER),))
+        return problem(request, faults.STORE_UNAVAILABLE, headers=(("Retry-After", RETRY_AFTER),))
     except web.HTTPMethodNotAllowed as error:
         allow = ", ".join(sorted(error.allowed_methods))
-        return _problem(request, faults.METHOD_NOT_ALLOWED, headers=(("Allow", allow),))
+        return problem(request, faults.METHOD_NOT_ALLOWED, headers=(("Allow", allow),))
     except web.HTTPNotFound:
-        return _problem(request, faults.NO_ROUTE)
+        return problem(request, faults.NO_ROUTE)
     except web.HTTPForbidden:  # aiohttp_cors, for a preflight that it refuses
-        return _problem(request, faults.ORIGIN_REFUSED)
+        return problem(request, faults.ORIGIN_REFUSED)
     except web.HTTPRequestEntityTooLarge:
-        return _problem(request, faults.BODY_TOO_LARGE, reading.TOO_LARGE)
+        return problem(request, faults.BODY_TOO_LARGE, reading.TOO_LARGE)
     except asyncio.CancelledError:
         raise
     except Exception as error:
@@ -141,11 +141,11 @@ async def _problems(request: web.Request, handler: _AiohttpHandler) -> web.Strea
             "a call crashed",
             extra={"path": request.path, "request_id": reading.request_id(request), "error": told},
         )
-        return _problem(request, faults.INTERNAL_ERROR)
+        return problem(request, faults.INTERNAL_ERROR)
 
 
-def _problem(
-    request: web.Request,
+def problem(
+    request: web.BaseRequest,
     fault: Fault,
     detail: str = "",
     headers: Sequence[tuple[str, str]] = (),
@@ -168,7 +168,12 @@ def _problem(
     return response
 
 
-async def _finish(request: web.Request, response: web.StreamResponse) -> None:
+async def _finished(request: web.Request, response: web.StreamResponse) -> None:
+    finish(request, response)
+
+
+def finish(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """What every answer has."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Server"] = "postern"

@@ -19,6 +19,7 @@ BODY_LIMIT = 64 * 1024
 BODY_WITHIN = 30.0  # seconds; the edge has its own patience with clients
 TOO_LARGE = "At most 64 KiB."
 _DEEPEST = 32  # levels of a body
+_LANGUAGES = 100  # characters of Accept-Language that are read
 
 
 class Nothing(Body):
@@ -66,11 +67,12 @@ def asker_of(request: web.Request, settings: Service) -> Asker:
         host=text(host),
         secure=secure,
         request_id=request_id(request),
+        language=text(headers.get("Accept-Language", ""))[:_LANGUAGES],
         origin=_origin(request, settings, f"{'https' if secure else 'http'}://{host}"),
     )
 
 
-def request_id(request: web.Request) -> str:
+def request_id(request: web.BaseRequest) -> str:
     return text(request.headers.get("X-Request-Id", ""))
 
 

@@ -16,6 +16,7 @@ from gateway.config.service import Service
 from gateway.identity import assembly, openapi, sessions
 from gateway.identity.app import make_app
 from gateway.identity.context import Context
+from gateway.identity.runner import Runner
 from gateway.identity.sessions import OpenedSession
 from gateway.identity.table import endpoints
 from gateway.identity.web import Asker, Endpoint
@@ -221,7 +222,7 @@ async def _client(
     context: Context, path: Path, more: Sequence[Endpoint]
 ) -> AsyncIterator[aiohttp.ClientSession]:
     api, keys = endpoints(context.settings)
-    runner = web.AppRunner(make_app(context, [*api, *more], keys), auto_decompress=False)
+    runner = Runner(make_app(context, [*api, *more], keys), auto_decompress=False)
     await runner.setup()
     await web.UnixSite(runner, str(path)).start()
     connector = aiohttp.UnixConnector(path=str(path), limit=0)

@@ -233,6 +233,67 @@ async def test_who_leaves_in_the_middle_of_a_body_is_no_crash(
     assert not [record for record in caplog.records if "crashed" in record.getMessage()]
 
 
+# What aiohttp can't read
+
+
+async def raw(rig: Rig, data: bytes) -> tuple[bytes, dict[bytes, bytes], Any]:
+    """The status of the reply to these bytes, its header and its body; the connection ends with it."""
+    reader, writer = await asyncio.open_unix_connection(f"{rig.context.settings.data}/http.sock")
+    writer.write(data)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    first, *lines = head[:-4].split(b"\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(b": ") for line in lines)}
+    body = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    assert len(body) == int(headers[b"content-length"])
+    return first.split(b" ")[1], headers, msgspec.json.decode(body)
+
+
+TOKEN = b"psa_ThisIsNoRealTokenButLooksLikeOne0"
+HEAD = b"GET /api/auth/me HTTP/1.1\r\nHost: gate.test\r\nAuthorization: Bearer " + TOKEN + b"\r\n"
+POST = HEAD.replace(b"GET", b"POST")
+
+
+UNREADABLE = [
+    TOKEN + b"\r\n\r\n", b"G@T /" + TOKEN + b" HTTP/1.1\r\nHost: gate.test\r\n\r\n",
+    HEAD.replace(b"1.1", b"7.9") + b"\r\n", HEAD + b"Bad Header: " + TOKEN + b"\r\n\r\n",
+    HEAD + b"X: \x00" + TOKEN + b"\r\n\r\n", HEAD + b"no colon " + TOKEN + b"\r\n\r\n",
+    POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    POST + b"Content-Length: -1\r\n\r\n", POST + b"Content-Length: " + TOKEN + b"\r\n\r\n",
+    POST + b"Transfer-Encoding: " + TOKEN + b"\r\n\r\n",
+]  # fmt: skip
+
+
+async def test_T25_a_request_that_can_not_be_read_gets_a_problem_that_repeats_nothing_of_it(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    for data in UNREADABLE:
+        status, headers, body = await raw(rig, data)
+        assert (status, headers[b"content-type"]) == (b"400", b"application/problem+json")
+        assert body == {
+            "type": "about:blank", "title": faults.BAD_REQUEST.title, "status": 400, "code": "bad_request",
+            "request_id": "",
+        }  # fmt: skip
+        assert (headers[b"server"], headers[b"cache-control"]) == (b"postern", b"no-store")
+        assert headers[b"x-postern-told"] == b"- - bad_request"
+    assert not caplog.records
+
+
+async def test_a_line_that_is_too_long_is_no_other_case(rig: Rig) -> None:
+    status, headers, body = await raw(rig, b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: g\r\n\r\n")
+    assert (status, body["code"]) == (b"400", "bad_request")
+    assert b"xxxx" not in b"".join(headers.values())
+
+
+@pytest.mark.parametrize("path", ["/api/auth/me", "/nowhere"])
+async def test_what_nobody_can_expect_is_a_problem_too(rig: Rig, path: str) -> None:
+    lines = b" HTTP/1.1\r\nHost: gate.test\r\nExpect: miracles\r\nConnection: close\r\n\r\n"
+    status, headers, body = await raw(rig, b"GET " + path.encode() + lines)
+    assert (status, body["code"]) == (b"417", "expectation_failed")
+    assert headers[b"content-type"] == b"application/problem+json" and "miracles" not in str(body)
+
+
 # Origins
 
 
