@@ -156,7 +156,7 @@ def test_every_threat_is_tried_against_the_running_gateway() -> None:
 )
 def test_the_lock_pins_by_hash_and_names_no_place(lock: str, extras: list[str]) -> None:
     """T40: what is installed is what was tested, from whatever index the reader uses."""
-    text = (ROOT / "requirements.lock").read_text()
+    text = (ROOT / lock).read_text()
     entries = re.split(r"\n(?! )", text.replace("\\\n", "").strip())
     for entry in entries:
         assert re.match(r"[a-z0-9.-]+==\S+ ( ; [^-]+)?", entry), entry[:80]
