@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit import database
 from tests.kit.identity import ROUTES as USUAL
 from tests.kit.identity import IdentityWorld, run_identity_gateway
 from tests.kit.people import SAME_ORIGIN, Person, register
@@ -317,3 +318,20 @@ def test_a_person_without_a_proxy_is_bound_to_where_they_are(bound: IdentityWorl
     assert person.get("/stepping/x").status == 200
     assert thief.get("/stepping/x").code == "binding_changed"
     assert thief.get("/stepping/x", forged).code == "binding_changed"
+
+
+def test_the_cookie_that_is_due_is_renewed_at_home_only(postgres_bound: IdentityWorld) -> None:
+    """On a route that binds nothing, where the request itself passes; PostgreSQL's clock can be moved."""
+    away, at_home = Phone(postgres_bound, cookie=True), Phone(postgres_bound, cookie=True)
+    database.move_clock(postgres_bound.url, 16 * 60.0)
+    try:
+        answers = [away.at(FAR).get("unbound") for _ in range(12)]
+        assert {answer.status for answer in answers} == {200}
+        assert not any(answer.values(b"set-cookie") for answer in answers)
+        [event] = away.told(at_least=1)
+        assert event["data"] == {"act": "step_up", "differs": ["address"], "on": "refresh"}
+        answers = [at_home.at(NEAR, UPDATED).get("unbound") for _ in range(12)]
+        assert any(answer.values(b"set-cookie") for answer in answers)
+        assert at_home.told() == []
+    finally:
+        database.move_clock(postgres_bound.url, 0)
