@@ -60,6 +60,13 @@ class Known:
         return True
 
 
+class Unsigned:
+    """Assertions while the identity service is away."""
+
+    def line(self, audience: str, ttl: float, exchange: Exchange) -> bytes | Refuse:
+        return UNAVAILABLE
+
+
 async def _later(found: Resolution) -> Resolution:
     return found
 
@@ -79,7 +86,8 @@ def exchange(method: bytes = b"GET", path: bytes = b"/orders", **rest: Any) -> E
 
 
 def ports(**rest: Any) -> Ports:
-    return Ports(**({"identities": Nobody()} | rest))
+    usual: dict[str, Any] = {"identities": Nobody(), "assertions": Unsigned()}
+    return Ports(**(usual | rest))
 
 
 def build(policy: type[Any], settings: dict[str, Any], **rest: Any) -> Any:
