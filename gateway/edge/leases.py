@@ -249,13 +249,12 @@ class Leases:
         self,
         loop: asyncio.AbstractEventLoop,
         link: Asked,
-        edges: int = 1,
         *,
         clock: Callable[[], float] = boottime,
         most: int = MOST,
     ) -> None:
         self.loop, self.link, self.clock = loop, link, clock
-        self.edges = max(1, edges)  # that share a count: as told last, until then as supposed
+        self.edges = 1  # that share a count: as told last
         self.epoch = 0  # of the link
         self._most = most
         self._away_until = 0.0

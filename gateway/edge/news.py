@@ -41,7 +41,7 @@ class Newsroom:
         self.link = Link(loop, path, hello(worker, snapshot), self._heard, self._up, self._down, log)
         self.identities = Identities(self.link, snapshot.identity)
         self.assertions = Assertions(self.identities)
-        self.leases = Leases(loop, self.link, snapshot.workers or os.cpu_count() or 1)
+        self.leases = Leases(loop, self.link)
         self.streams = Streams(self.identities)
 
     def start(self) -> None:

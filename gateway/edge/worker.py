@@ -106,6 +106,7 @@ class Worker:
         self.newsroom = Newsroom(self.loop, where["link"], message["worker"], snapshot, self.tell)
         self.identities, self.streams = self.newsroom.identities, self.newsroom.streams
         self.leases = self.newsroom.leases
+        self.leases.edges = message.get("workers", 1)  # until the service says
         self.assertions = self.newsroom.assertions
         self.newsroom.start()
 
