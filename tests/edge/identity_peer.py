@@ -29,6 +29,8 @@ class Peer:
         self.known: dict[tuple[str, str], Message] = {}
         self.asked: list[tuple[str, str]] = []
         self.renewed: list[str] = []
+        self.asserted: list[Assert] = []
+        self.assertions: Message = {"outcome": "asserted", "assertion": "e30.e30.c2ln", "expires_in": 60.0}
         self.touched: list[str] = []
         self.mismatches: list[Mismatch] = []
         self.says_of_mismatches = "noted"
@@ -64,7 +66,11 @@ class Peer:
         return {"outcome": "unavailable"}
 
     async def assertion(self, question: Assert) -> Message:
-        return {"outcome": "unavailable"}
+        self.asserted.append(question)
+        said = self.assertions
+        if self.gate is not None:
+            await self.gate.wait()
+        return said
 
     async def mismatch(self, question: Mismatch) -> Message:
         self.mismatches.append(question)
