@@ -62,9 +62,11 @@ async def renew(context: Context, credential: str, bearer: bool, asker: Asker) -
     elsewhere: Elsewhere | None = None
     if binding.moved(context, row.session, asker) or _something_due(context, row.session, parts, bearer, now):
         async with context.store.locking() as db:
-            await rows.locked(db, parts.session)
-            row = await rows.with_user(db, parts.session)
-            if row is None or not _good(context, row, parts, db.now):
+            held = await rows.locked(db, parts.session)
+            if held is None:
+                return Bad()
+            row = msgspec.structs.replace(row, session=held)
+            if not _good(context, row, parts, db.now):
                 return Bad()
             elsewhere = await binding.judge_refresh(context, db, row.session, asker)
             if elsewhere is None:

@@ -63,19 +63,19 @@ async def refresh(context: Context, token: str, asker: Asker) -> Refreshed:
     proven = await _proved(context, token)
     if proven is None:
         raise _refused(context, Rule.OVER)
-    parts, session = proven
+    parts, row = proven
     elsewhere: Elsewhere | None = None
     async with context.store.locking() as db:
-        if _may_end_all(context, parts, session):
-            await users.locked(db, session.user_id)  # before any session's
-        await rows.locked(db, parts.session)
-        row = await rows.with_user(db, parts.session)
-        if row is None or row.user.locked_at is not None:
+        if _may_end_all(context, parts, row.session):
+            await users.locked(db, row.user.user_id)  # before any session's
+        session = await rows.locked(db, parts.session)
+        if session is None or row.user.locked_at is not None:
             rule = Rule.OVER
         else:
-            rule = rule_of(context.settings.tokens, row.session, parts.generation, asker.agent, db.now)
+            row = msgspec.structs.replace(row, session=session)
+            rule = rule_of(context.settings.tokens, session, parts.generation, asker.agent, db.now)
             if rule in (Rule.ROTATE, Rule.REPEAT):
-                elsewhere = await binding.judge_refresh(context, db, row.session, asker)
+                elsewhere = await binding.judge_refresh(context, db, session, asker)
             if elsewhere is None:
                 row = await _follow(context, db, row, rule, parts, asker)
         now, written = db.now, db.revocations
@@ -84,7 +84,7 @@ async def refresh(context: Context, token: str, asker: Asker) -> Refreshed:
     if elsewhere is not None:
         context.counters.count("tokens_refreshed_total", "elsewhere")
         raise elsewhere.refused
-    if row is None or rule not in (Rule.ROTATE, Rule.REPEAT):
+    if rule not in (Rule.ROTATE, Rule.REPEAT):
         raise _refused(context, rule)
     context.counters.count("tokens_refreshed_total", "rotated" if rule is Rule.ROTATE else "repeated")
     return Refreshed(sessions.with_tokens(context, row.session), row, now)
@@ -95,17 +95,18 @@ def _may_end_all(context: Context, parts: Parts, session: Session) -> bool:
     return context.settings.tokens.on_reuse == "user" and parts.generation != session.generation
 
 
-async def _proved(context: Context, token: str) -> tuple[Parts, Session] | None:
-    """The parts of a refresh token of ours, and its session as it was. Proved before the lock is taken, so
-    that nobody who only knows a session's id can hold it; a session's salt never changes."""
+async def _proved(context: Context, token: str) -> tuple[Parts, WithUser] | None:
+    """The parts of a refresh token of ours, and its session and user as they were. Proved before the lock is
+    taken, so that nobody who only knows a session's id can hold it; a session's salt never changes. Under the
+    lock the user is not read again: who locks or deletes one ends its sessions in the same transaction."""
     parts = tokens.read(token)
     if parts is None or parts.kind != REFRESH:
         return None
     async with context.store.reading() as db:
-        session = await rows.by_id(db, parts.session)
-    if session is None or not proved(context, parts, session.salt):
+        row = await rows.with_user(db, parts.session)
+    if row is None or not proved(context, parts, row.session.salt):
         return None
-    return parts, session
+    return parts, row
 
 
 async def _follow(

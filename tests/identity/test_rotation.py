@@ -9,6 +9,7 @@ from gateway.config.service import Tokens
 from gateway.identity.sessions import OpenedSession
 from gateway.model.credentials import new_id
 from gateway.store import events, revocations
+from tests.identity.house import Work
 from tests.identity.rig import CURL, SETTINGS, Rig, running
 
 HOUR = 3600.0
@@ -252,6 +253,17 @@ async def test_rule_5_a_token_from_the_future_ends_the_session_without_alarm(rig
     assert await ended(rig, opened) == "ahead"
     assert not await rig.good(opened.access_token)
     assert await events_of(rig, session.user_id) == []
+
+
+# What it costs
+
+
+async def test_a_refresh_is_four_queries_and_one_that_repeats_three(rig: Rig) -> None:
+    opened = await rig.signed_in()
+    work = Work(rig)
+    for queries in (4, 3):
+        answer, _, asked = await work.of(lambda: rig.refresh(opened.refresh_token))
+        assert (answer.status, asked) == (200, queries)
 
 
 # What else is said of rotation
