@@ -1,23 +1,19 @@
-"""Faults between the settings of policies: what comes later, headers, cors merged with its defaults."""
+"""Faults between the settings of policies: headers, cors merged with its defaults."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from gateway.config.faults import ConfigFault
 from gateway.config.loader import Place, Source
-from gateway.config.schema_policies import LATER
 from gateway.model.headers import folded
 
 
 def policy_faults(
     source: Source, path: Place, policies: Any, identity_names: frozenset[bytes]
 ) -> Iterator[ConfigFault]:
-    """Policies that come with later versions; headers told two things, or that carry identities."""
+    """Headers told two things, or that carry identities."""
     if not isinstance(policies, dict):
         return
-    for name in LATER:
-        if policies.get(name) not in (None, "none"):
-            yield source.fault((*path, name), "not available in this version yet", "remove it for now")
     for name in ("request_headers", "response_headers"):
         changes = policies.get(name)
         if isinstance(changes, dict):

@@ -1,4 +1,4 @@
-"""The schema of the policies of a route, and which of them this version has."""
+"""The schema of the policies of a route."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -29,9 +29,6 @@ from gateway.config.types import (
 )
 from gateway.config.types_net import Method
 from gateway.config.variables import Filled
-
-# These come with later versions: their shape is checked, then they are a fault that says so.
-LATER: tuple[str, ...] = ()
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _ORIGIN = re.compile(
