@@ -1,4 +1,4 @@
-"""WWW-Authenticate as the edge writes it: RFC 6750, and RFC 9470 for those who have to prove themselves anew."""
+"""WWW-Authenticate as the edge writes it: RFC 6750, and RFC 9470 for who has to prove anew who they are."""
 
 
 def bearer(realm: str, error: str = "", **more: str) -> tuple[tuple[bytes, bytes], ...]:
