@@ -4,7 +4,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from gateway.config.service import Service
-from gateway.identity.lockout import Lockout
+from gateway.identity.lockout import Lockout, account
 from gateway.identity.web import Asker, Refused
 from gateway.model import faults
 from gateway.model.addresses import prefix
@@ -28,10 +28,18 @@ class Limits:
     async def check(self, name: str, asker: Asker) -> None:
         """Counts this call; Refused with the seconds to wait when its address has had enough: of IPv6 the
         network of 64 bits."""
+        await self._count(name, prefix(asker.address, 32, 64))
+
+    async def check_account(self, name: str, key: str, asker: Asker) -> None:
+        """Likewise for an account and the network that asks; `key` as lockout.account takes it, of a known
+        one or not."""
+        await self._count(name, f"{account(key)} {prefix(asker.address, 24, 64)}")
+
+    async def _count(self, name: str, key: str) -> None:
         rule = self._rules.get(name)
         if rule is None:
             return
-        hit = await self._counter.hit(rule, prefix(asker.address, 32, 64))
+        hit = await self._counter.hit(rule, key)
         if not hit.allowed:
             raise Refused(faults.RATE_LIMITED, headers=(("Retry-After", str(max(1, ceil(hit.reset_in)))),))
 

@@ -4,13 +4,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.identity import fields, sessions
+from gateway.identity import fields, letters, sessions
 from gateway.identity import roles as role_acts
 from gateway.identity.actors import Actor
 from gateway.identity.audit import PASSWORD_CHANGED, PASSWORD_RESET_MADE, SESSION_CREATED, audit
 from gateway.identity.context import Context
+from gateway.identity.first_proof import prove_address
 from gateway.identity.passwords import Busy
+from gateway.identity.recovery import MAILED, RESET_FOR, letter
 from gateway.identity.sign_in import SignedIn, busy, prove
+from gateway.identity.telling import place, when
 from gateway.identity.web import Asker, Caller, Refused
 from gateway.model import credentials, faults
 from gateway.store import accounts as users
@@ -19,8 +22,7 @@ from gateway.store.accounts import User
 
 if TYPE_CHECKING:
     from gateway.identity.propagation import Settled
-
-RESET_FOR = 3600_000  # milliseconds
+    from gateway.store.database import Database
 
 
 async def change(
@@ -46,6 +48,7 @@ async def change(
         rights = await roles.of(db, user.user_id)
         session = opened.session.session_id
         await audit(db, PASSWORD_CHANGED, user.user_id, session=session, asker=asker)
+        await _tell(context, db, user, asker)
         await audit(db, SESSION_CREATED, user.user_id, session=session, asker=asker)
         now = db.now
     settled = await context.propagation.settle(db.revocations)
@@ -78,6 +81,7 @@ async def reset(context: Context, asker: Asker, key: str, new: str) -> "Settled"
         found = await onetime.by_hash(db, stored, credentials.RESET)
         good = found is not None and found.used_at is None and found.expires_at > db.now
         user = await users.by_id(db, found.user_id) if good and found and found.user_id else None
+        mailed = found is not None and found.data == MAILED
     if user is None:
         raise Refused(faults.INVALID_KEY)
     _check(context, user, new)
@@ -89,8 +93,17 @@ async def reset(context: Context, asker: Asker, key: str, new: str) -> "Settled"
         await users.set_password(db, user.user_id, hashed)
         await onetime.drop_all_of(db, user.user_id)
         await sessions.end_all(context, db, user.user_id, "password_reset")
+        if mailed:
+            await prove_address(context, db, held, asker, keep_password=True)
         await audit(db, PASSWORD_CHANGED, user.user_id, asker=asker, by="reset")
+        await _tell(context, db, held, asker)
     return await context.propagation.settle(db.revocations)
+
+
+async def _tell(context: Context, db: "Database", user: User, asker: Asker) -> None:
+    """The owner, who may not be the one who changed it."""
+    values = {"when": when(db.now), "place": place(asker), "forgot": "/auth/forgot"}
+    await letters.post(context, db, letter("password_changed", user, asker, values))
 
 
 def _check(context: Context, user: User, new: str) -> None:

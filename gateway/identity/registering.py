@@ -7,16 +7,16 @@ from uuid import uuid4
 
 import msgspec
 
-from gateway.identity import fields, invites, names, sessions
+from gateway.identity import fields, invites, names, recovery, sessions
 from gateway.identity.audit import ADDRESS_TAKEN, SESSION_CREATED, USER_REGISTERED, audit
 from gateway.identity.context import Context
 from gateway.identity.hooks import HookFailed, Registration
 from gateway.identity.passwords import Busy
 from gateway.identity.sign_in import SignedIn, busy, from_here
 from gateway.identity.web import Asker, Refused
-from gateway.model import credentials, faults
+from gateway.model import faults
 from gateway.store import accounts as users
-from gateway.store import onetime, roles
+from gateway.store import roles
 from gateway.store.accounts import User
 from gateway.store.faults import Conflict, Missing
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from gateway.store.database import Database
 
 log = logging.getLogger(__name__)
-CONFIRM_FOR = 24 * 3600_000  # milliseconds
 USER_ROLE = "user"
 
 
@@ -146,6 +145,7 @@ async def _at_once(
         session = opened.session.session_id
         await audit(db, USER_REGISTERED, user.user_id, session=session, asker=asker)
         await audit(db, SESSION_CREATED, user.user_id, session=session, asker=asker)
+        await recovery.write_to_confirm(context, db, user, asker)
         now = db.now
     return SignedIn(opened, user, rights.roles, rights.permissions, now)
 
@@ -172,17 +172,11 @@ async def _confirm_later(context: Context, asker: Asker, user: User, invite: str
         given = (USER_ROLE, *invited)
         if owner is None:
             await insert(db, user, given)
-            await _add_key(db, credentials.CONFIRM, user.user_id)
+            await recovery.write_to_confirm(context, db, user, asker)
             await audit(db, USER_REGISTERED, user.user_id, asker=asker)
         else:
             await users.locked(db, owner.user_id)
             for _ in given:
                 await roles.of(db, owner.user_id)
-            await _add_key(db, credentials.CONFIRM, None)
+            await recovery.write_taken(context, db, owner, asker)
             await audit(db, ADDRESS_TAKEN, owner.user_id, asker=asker)
-
-
-async def _add_key(db: "Database", purpose: str, user_id: str | None) -> None:
-    """A key for the address's owner. The outbox will carry it; of nobody's it is good for nothing."""
-    key = credentials.new(purpose)
-    await onetime.insert(db, credentials.stored(key), purpose, db.now + CONFIRM_FOR, user_id)

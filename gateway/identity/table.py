@@ -18,6 +18,7 @@ from gateway.identity.http import (
     me,
     password,
     reauth,
+    recovery,
     refresh,
     register,
     sessions,
@@ -27,7 +28,7 @@ from gateway.identity.http import openapi as document_of
 from gateway.identity.web import Endpoint
 
 API = (
-    register, login, reauth, refresh, validate, logout, sessions, me, password, events,
+    register, login, reauth, refresh, validate, logout, sessions, me, password, recovery, events,
     admin_users, invites, admin_roles, admin_sessions, admin_events, admin_keys,
 )  # fmt: skip
 

@@ -70,6 +70,7 @@ class Asker(msgspec.Struct, frozen=True):
     secure: bool = False  # https, as the client sees it
     request_id: str = ""
     origin: Origin = "nobody's"  # the page that makes the call; that of an origin which may call us is ours
+    language: str = ""  # Accept-Language: in which mails are written
 
 
 class Caller(msgspec.Struct, frozen=True):

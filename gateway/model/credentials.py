@@ -15,7 +15,15 @@ MAGIC = "psm_"
 SECOND_STEP = "psx_"
 INVITE = "psi_"
 EDGE = "pse_"
-KINDS = (ACCESS, REFRESH, COOKIE, API_KEY, CONFIRM, RESET, MAGIC, SECOND_STEP, INVITE, EDGE)
+NOT_ME = "psd_"  # in a mail: the account was made by somebody else
+NEW_EMAIL = "psn_"
+UNDO_EMAIL = "psu_"
+UNLOCK = "psl_"
+DEVICE = "psv_"  # the cookie of a browser that its user has signed in from
+KINDS = (
+    ACCESS, REFRESH, COOKIE, API_KEY, CONFIRM, RESET, MAGIC, SECOND_STEP, INVITE, EDGE, NOT_ME, NEW_EMAIL,
+    UNDO_EMAIL, UNLOCK, DEVICE,
+)  # fmt: skip
 
 # Our own JWTs begin with these bytes: base64url of {"typ":"at+jwt","alg":"…","kid":"psj_k
 JWT_KEY = "psj_k"

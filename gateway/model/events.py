@@ -5,7 +5,7 @@ EVENTS = (
     "user.roles_changed", "user.meta_changed", "users.imported", "register.address_taken", "session.created", "session.revoked",
     "session.moved", "session.mismatch", "session.rebound", "session.reauthenticated",
     "token.reused", "login.failed", "password.changed",
-    "password.refused", "password.reset_made", "invite.made", "invite.withdrawn", "role.made", "role.changed",
+    "password.refused", "password.reset_asked", "user.credentials_removed", "password.reset_made", "invite.made", "invite.withdrawn", "role.made", "role.changed",
     "role.deleted", "keys.rotated",
 )  # fmt: skip
 GROUPS = tuple(sorted({event.partition(".")[0] for event in EVENTS}))

@@ -18,9 +18,7 @@ from gateway.store import accounts, foreign
 from gateway.store.database import Store
 from gateway.store.faults import StoreFault
 from tests.identity.rig import Rig
-from tests.kit.postgres import Postgres, postgres_server
-
-__all__ = ["postgres_server"]
+from tests.kit.postgres import Postgres
 
 OLD = "the old password"
 HASH = bcrypt.hashpw(OLD.encode(), bcrypt.gensalt(4)).decode()

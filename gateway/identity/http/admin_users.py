@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from gateway.identity import accounts, actors, password_change, roles
+from gateway.identity import accounts, actors, password_change, recovery, roles
 from gateway.identity.accounts import Known
 from gateway.identity.shapes import (
     Pending,
@@ -169,7 +169,7 @@ async def given_meta(call: Call) -> Reply:
 async def password_reset(call: Call) -> Reply:
     actor = await actors.admin(call)
     key, settled = await password_change.make_reset(call.context, call.path["user_id"], actor)
-    return settled_answer(settled, {"key": key, "expires_in": password_change.RESET_FOR // 1000})
+    return settled_answer(settled, {"key": key, "expires_in": recovery.RESET_FOR // 1000})
 
 
 _USER = "/admin/users/{user_id}"
