@@ -94,7 +94,8 @@ def settings_of_rules(rules: RateRule | list[RateRule]) -> dict[str, Any]:
 def _written_out(rule: RateRule) -> dict[str, Any]:
     by_role = rule.limit if isinstance(rule.limit, dict) else {"default": rule.limit}
     settings = rule.model_dump(exclude_unset=True, exclude_none=True, exclude={"limit"})
-    limits = {role: sorted(map(durations.rate, rates), key=_length) for role, rates in by_role.items()}
+    limits = {role: [list(each) for each in sorted(map(durations.rate, rates), key=_length)]
+              for role, rates in by_role.items()}  # fmt: skip
     return {"limits": limits, **settings}
 
 

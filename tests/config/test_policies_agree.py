@@ -41,7 +41,21 @@ NAMED = st.dictionaries(WORDS, st.sampled_from(["", "a", "a b\t", "a\r\nb", "é"
 LISTS = st.lists(WORDS, max_size=2)
 CHANGES = st.fixed_dictionaries({}, optional={"set": NAMED, "add": NAMED, "remove": LISTS})
 ACCEPTED = WORDS.map("header:{}".format) | st.sampled_from(["bearer", "cookie", "issuer:a", "issuer:b"])
+RATES = st.sampled_from(["60/minute", ["5/second", "100 per day"], ["5/second", "6/second"], "0/hour", []])
+RULE = st.fixed_dictionaries(
+    {"limit": RATES | st.dictionaries(st.sampled_from(["default", "role:pro", "pro"]), RATES, max_size=2)},
+    optional={
+        "name": st.sampled_from(["a", "b.c", "a b"]),
+        "key": st.lists(
+            WORDS.map("header:{}".format) | st.sampled_from(["ip", "user", "api_key", "route", "X"]),
+            max_size=2,
+        ),
+        "algorithm": st.sampled_from(["fixed_window", "moving_window", "leaky"]),
+        "on_store_failure": st.sampled_from(["deny", "allow", "no"]),
+    },
+)
 SETTINGS: dict[str, st.SearchStrategy[object]] = {
+    "rate_limit": RULE | st.lists(RULE, max_size=3),
     "cors": st.fixed_dictionaries(
         {"origins": LISTS},
         optional={

@@ -8,7 +8,8 @@ import msgspec
 from gateway.model.exchange import Exchange
 from gateway.model.faults import IDENTITY_UNAVAILABLE
 from gateway.model.identity import BadCredential, Identified, Identity
-from gateway.model.policy import Ports, Resolution
+from gateway.model.policy import Ports, Resolution, Spent
+from gateway.model.rates import Rule
 from gateway.model.verdict import Refuse
 
 UNAVAILABLE = Refuse(IDENTITY_UNAVAILABLE)
@@ -67,6 +68,19 @@ class Unsigned:
         return UNAVAILABLE
 
 
+class Plenty:
+    """Leases, and the count of each rule, of which there is always more."""
+
+    def of(self, rule: Rule) -> "Plenty":
+        self.limit = rule.limits[0]
+        return self
+
+    def spend(self, key: bytes) -> Spent:
+        return Spent(True, 9, 1.0, self.limit)
+
+    peek = spend
+
+
 async def _later(found: Resolution) -> Resolution:
     return found
 
@@ -86,7 +100,7 @@ def exchange(method: bytes = b"GET", path: bytes = b"/orders", **rest: Any) -> E
 
 
 def ports(**rest: Any) -> Ports:
-    usual: dict[str, Any] = {"identities": Nobody(), "assertions": Unsigned()}
+    usual: dict[str, Any] = {"identities": Nobody(), "assertions": Unsigned(), "leases": Plenty()}
     return Ports(**(usual | rest))
 
 
