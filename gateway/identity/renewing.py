@@ -118,7 +118,16 @@ async def _moved(
         session = await rotation.rotate(context, db, session, asker)
     if _due(context, session, parts, db.now):
         idle_until = lives.idle_until(context.settings.tokens, db.now)
-        return await rows.renew_cookie(db, session.session_id, idle_until)
+        return await rows.renew_cookie(db, session.session_id, _key_id(context, session, db.now), idle_until)
     if _unseen(session, parts):
         await rows.mark_cookie_presented(db, session.session_id, parts.generation)
     return session
+
+
+def _key_id(context: Context, session: Session, now: int) -> str:
+    """Of the newest secret, so that nothing needs an older one for long: the cookie before this one names its
+    own. Not while a refresh may be asked for again, whose answer is to be the same to the byte (rule 3)."""
+    seen = session.presented_at
+    grace = lives.milliseconds(context.settings.tokens.reuse_grace)
+    repeatable = session.generation > 1 and (seen is None or now < seen + grace)
+    return session.key_id if repeatable else context.secrets.newest

@@ -123,10 +123,12 @@ async def rotate(
     return session
 
 
-async def renew_cookie(db: Database, session_id: str, idle_until: int) -> Session:
+async def renew_cookie(db: Database, session_id: str, key_id: str, idle_until: int) -> Session:
     """The next generation of the cookie, not presented yet; the caller holds the lock."""
     query = "session_renew_cookie"
-    return _held(await db.one(query, session_id=session_id, now=await db.time(), idle_until=idle_until))
+    now = await db.time()
+    row = await db.one(query, session_id=session_id, now=now, key_id=key_id, idle_until=idle_until)
+    return _held(row)
 
 
 async def mark_presented(db: Database, session_id: str, generation: int) -> bool:

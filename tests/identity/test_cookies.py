@@ -9,14 +9,17 @@ from gateway.config.service import Cookie
 from gateway.identity.cookies import clear_cookie, found, set_cookie
 from gateway.identity.renewing import renew_for_link
 from gateway.identity.resolving import resolve
+from gateway.identity.secrets import Secrets
 from gateway.identity.sessions import OpenedSession
-from tests.identity.rig import ADDRESS, FIREFOX, SETTINGS, Rig, cookie_of, running
+from gateway.identity.tokens import Tokens
+from tests.identity.rig import ADDRESS, FIREFOX, SECRET, SETTINGS, Rig, cookie_of, running
 
 HOST = Cookie()
 DOMAIN = Cookie(name="__Secure-postern", domain="example.com")
 PLAIN = Cookie(name="postern", secure=False)
 DUE = HOST.renew_every
 GRACE = HOST.renew_grace
+NEWER = "a-newer-master-secret-for-tests-0123456789"
 SAME = {"Sec-Fetch-Site": "same-origin"}
 
 
@@ -165,6 +168,64 @@ async def test_what_is_no_good_cookie_is_not_renewed(rig: Rig) -> None:
         assert await renewed(rig, each) == {"outcome": "bad"}
     await rig.api("POST", "/logout", cookie=cookie, headers=SAME)
     assert await renewed(rig, cookie) == {"outcome": "bad"}
+
+
+# Another master secret
+
+
+def keep(rig: Rig, *secrets: str) -> str:
+    """As after a restart with these, the newest first; its key-id."""
+    rig.context.secrets = Secrets(secrets)
+    rig.context.tokens = Tokens(rig.context.secrets)
+    return rig.context.secrets.newest
+
+
+async def needed(rig: Rig) -> set[str]:
+    async with rig.context.store.reading() as db:
+        return set(await rig.rows.key_ids(db))
+
+
+async def test_a_renewed_cookie_is_made_with_the_newest_secret_and_the_old_one_has_its_grace(
+    rig: Rig,
+) -> None:
+    _, first = await by_cookie(rig)
+    newest = keep(rig, NEWER, SECRET)
+    assert (await resolved(rig, first))["outcome"] == "identified"
+    await rig.clock.move(DUE)
+    second = cookie_of((await renewed(rig, first))["set_cookie"])
+    assert await needed(rig) == {newest}
+    await rig.clock.move(DUE)  # the reply was lost
+    assert cookie_of((await renewed(rig, first))["set_cookie"]) == second
+    assert (await resolved(rig, second))["outcome"] == "identified"
+    await rig.clock.move(GRACE - 1)
+    assert (await resolved(rig, first))["outcome"] == "identified"
+    await rig.clock.move(1)
+    assert (await resolved(rig, first))["outcome"] == "bad"
+    keep(rig, NEWER)
+    assert (await resolved(rig, second))["outcome"] == "identified"
+
+
+async def test_tokens_beside_a_cookie_stay_good_when_it_moves_to_another_secret(rig: Rig) -> None:
+    opened = await rig.signed_in(cookie=True, bearer=True)
+    newest = keep(rig, NEWER, SECRET)
+    await rig.clock.move(DUE)
+    await renewed(rig, cookie_of(opened.set_cookie))
+    assert await needed(rig) == {newest}
+    assert (await rig.refresh(opened.refresh_token)).status == 200
+
+
+async def test_an_answer_that_may_be_asked_for_again_stays_the_same_to_the_byte(rig: Rig) -> None:
+    opened = await rig.signed_in(cookie=True, bearer=True)
+    lost = (await rig.refresh(opened.refresh_token)).body
+    newest = keep(rig, NEWER, SECRET)
+    await rig.clock.move(DUE)
+    cookie = cookie_of((await renewed(rig, cookie_of(opened.set_cookie)))["set_cookie"])
+    again = (await rig.refresh(opened.refresh_token)).body
+    assert (again["refresh_token"], again["access_token"]) == (lost["refresh_token"], lost["access_token"])
+    assert newest not in await needed(rig)
+    assert (await rig.refresh(again["refresh_token"])).status == 200  # which moves it, too
+    assert await needed(rig) == {newest}
+    assert (await resolved(rig, cookie))["outcome"] == "identified"
 
 
 # Refreshing by cookie

@@ -164,12 +164,13 @@ async def test_the_cookie_moves_by_itself(store: Store, place: Place, ann: str) 
     async with store.writing() as db:
         assert await sessions.mark_cookie_presented(db, "s1", 1)
         assert not await sessions.mark_cookie_presented(db, "s1", 1)
-        after = await sessions.renew_cookie(db, "s1", idle_until=90_000)
+        after = await sessions.renew_cookie(db, "s1", key_id="new-key", idle_until=90_000)
         assert not await sessions.mark_cookie_presented(db, "s1", 1)
     assert after == await get(store)
     assert after == msgspec.structs.replace(
-        before, cookie_generation=2, cookie_rotated_at=50_000, last_seen_at=50_000, idle_until=90_000
-    )
+        before, cookie_generation=2, cookie_rotated_at=50_000, last_seen_at=50_000, key_id="new-key",
+        idle_until=90_000,
+    )  # fmt: skip
 
 
 async def test_freshness_begins_anew(store: Store, place: Place, ann: str) -> None:

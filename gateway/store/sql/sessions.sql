@@ -41,9 +41,9 @@ ON CONFLICT (session_id, slot) DO UPDATE SET
 -- name: rotations_of(session_id)
 SELECT generation, at, address, agent FROM rotations WHERE session_id = :session_id ORDER BY generation DESC
 
--- name: session_renew_cookie(session_id, now, idle_until)^
+-- name: session_renew_cookie(session_id, now, key_id, idle_until)^
 UPDATE sessions SET cookie_generation = cookie_generation + 1, cookie_presented_at = NULL,
-    cookie_rotated_at = :now, last_seen_at = :now, idle_until = :idle_until
+    cookie_rotated_at = :now, last_seen_at = :now, key_id = :key_id, idle_until = :idle_until
 WHERE session_id = :session_id
 RETURNING {session}
 
