@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from gateway.model.credentials import redacted
+from gateway.model.credentials import SHORTEST_TOKEN, redacted
 from gateway.model.exchange import Exchange
 
 if TYPE_CHECKING:
@@ -241,23 +241,19 @@ class LineWriter:
         self.wall = time.time() - time.monotonic()  # set anew now and then: clocks are adjusted
 
     def line(self, exchange: Exchange, route: "Route", now: float) -> bytes:
-        at = self.wall + now
-        second = int(at)
-        if second != self._second:
-            self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+        passed = self.wall + now - self._second  # since the second began
+        if not 0.0 <= passed < 1.0:
+            passed = self._begin_second(self.wall + now)
         path = exchange.path
-        if len(path) > _LONGEST_PATH:
-            path = path[:_LONGEST_PATH] + b"..."
-        if b"ps" in path or b"eyJ" in path:  # a token may stand there by a client's mistake
-            path = redacted(path.decode("ascii", "replace")).encode()
+        if len(path) >= SHORTEST_TOKEN:
+            path = _told_path(path)
         agent = exchange.noted.get(b"user-agent")
         who = exchange.who
         micros = int((now - exchange.began) * 1e6)
         waited = exchange.replied - exchange.sent
         upstream = int(waited * 1e6) if waited > 0.0 else 0
         made = _LINE % (
-            self._second_text, _THREE[int((at - second) * 1000)], route.log_start, exchange.method, path,
+            self._second_text, _THREE[int(passed * 1000)], route.log_start, exchange.method, path,
             exchange.status,
             micros // 1000, _THREE[micros % 1000], upstream // 1000, _THREE[upstream % 1000],
             exchange.server, exchange.client,
@@ -267,6 +263,12 @@ class LineWriter:
             self._rare(exchange, route) if exchange.rare or route.log_query else b"",
         )  # fmt: skip
         return made if len(made) <= LONGEST_LINE else self._shorter(exchange, route, now)
+
+    def _begin_second(self, at: float) -> float:
+        """Another one than that of the line before; how much of it has passed."""
+        self._second = int(at)
+        self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self._second)).encode()
+        return at - self._second
 
     def _shorter(self, exchange: Exchange, route: "Route", now: float) -> bytes:
         """Escapes can make a value six times as long: then the line goes without its longest parts."""
@@ -295,3 +297,12 @@ class LineWriter:
         if route.log_query and exchange.query:
             more += b',"query":' + self._json(exchange.query)
         return more
+
+
+def _told_path(path: bytes) -> bytes:
+    """Not longer than a line can bear, and without a token that may stand there by a client's mistake."""
+    if len(path) > _LONGEST_PATH:
+        path = path[:_LONGEST_PATH] + b"..."
+    if b"ps" in path or b"eyJ" in path:
+        path = redacted(path.decode("ascii", "replace")).encode()
+    return path

@@ -21,11 +21,12 @@ from gateway.model.headers import (
     without_nominated,
 )
 from gateway.model.paths import (
+    QUERY,
     Ambiguous,
     BadAuthority,
     canonical,
+    plain_target,
     reduce_absolute,
-    valid_host,
 )
 from gateway.model.verdict import Answer, Refuse, Reply
 
@@ -39,7 +40,7 @@ _BAD_HOST = Refuse(faults.BAD_HOST)
 _NO_ROUTE = Refuse(faults.NO_ROUTE)
 _BAD_AUTHORITY = Refuse(faults.BAD_AUTHORITY)
 _BAD_QUERY = Refuse(faults.AMBIGUOUS_PATH, "The query has a character that must be percent-encoded.")
-_is_query = re.compile(rb"[\x21\x22\x24-\x7e]*").fullmatch  # visible ASCII without "#"
+_is_query = re.compile(QUERY).fullmatch
 _TOLD = CONNECTION | FORWARDED | TRACE | REQUEST_ID
 
 
@@ -77,10 +78,16 @@ def forwarded_lines(client: bytes, proto: bytes, port: bytes) -> bytes:
 
 def blank(down: "Downstream") -> Exchange:
     """A request of which nothing is known yet but who sends it."""
-    ids = down.worker.ids.take()
-    request_id = ids[3:35]
+    trace_id, traceparent = down.worker.ids.take()
     return Exchange(
-        monotonic(), down.peer, down.live.nowhere, down.secure, down.forwarded, request_id, request_id, ids
+        monotonic(),
+        down.peer,
+        down.live.nowhere,
+        down.secure,
+        down.forwarded,
+        trace_id,
+        trace_id,
+        traceparent,
     )
 
 
@@ -93,26 +100,22 @@ def read(down: "Downstream", exchange: Exchange, head: bytes) -> Refuse | Answer
     if fault is not None:
         exchange.content_length = None  # unknown: a body may follow
         return Refuse(fault)
-    noted = exchange.noted
-    flags = exchange.flags
-    method = exchange.method
     exchange.body_limit = live.limits.body_bytes
-    host = noted.get(b"host")
-    if host is None or not valid_host(host):
+    host = exchange.host
+    if not host:
         return _BAD_HOST
-    exchange.host = exchange.forwarded_host = host
+    exchange.forwarded_host = host
+    flags = exchange.flags
     if flags & _TOLD or not exchange.version:
         if flags & CONNECTION or not exchange.version:
-            _connection(down, exchange, noted.get(b"connection", b""))
+            _connection(down, exchange, exchange.noted.get(b"connection", b""))
         if flags & (FORWARDED | TRACE | REQUEST_ID):
             _said_by_others(down, exchange, flags)
-    exchange.authorization = noted.get(b"authorization", b"")
-    exchange.cookie = noted.get(b"cookie", b"")
     target = reader.target
-    if method == b"CONNECT":
+    if exchange.method == b"CONNECT":
         return Refuse(faults.CONNECT_REFUSED)
     if target[0] != 47:  # "/"
-        if target == b"*" and method == b"OPTIONS":
+        if target == b"*" and exchange.method == b"OPTIONS":
             return _OPTIONS_STAR
         try:
             target = reduce_absolute(target, host)
@@ -123,30 +126,22 @@ def read(down: "Downstream", exchange: Exchange, head: bytes) -> Refuse | Answer
 
 def find_route(live: "Finds", exchange: Exchange, target: bytes) -> Refuse | Answer | None:
     """Its canonical path and query, and the route that they lead to; None when all is well."""
-    opted = 0
-    mark = target.find(b"?")
-    if mark >= 0:
-        path, query = target[:mark], target[mark:]
+    plain = plain_target(target)
+    if plain is not None:
+        exchange.path, exchange.query = plain.groups(b"")
+        opted = 0
+    else:
+        path, mark, query = target.partition(b"?")
         if not _is_query(query):
             return _BAD_QUERY
-        exchange.query = query
-    else:
-        path = target
-    try:
+        exchange.query = mark + query
         try:
-            exchange.path = canonical(path)
-        except Ambiguous:
-            opted = live.opt_ins_under(path)
-            if not opted:
-                raise
-            exchange.path = canonical(path, opted)
-    except Ambiguous as error:
-        exchange.note(f"{error.reason} It was: {path[:100].decode('ascii', 'backslashreplace')}")
-        return Refuse(faults.AMBIGUOUS_PATH, error.reason)
+            opted = _canonical(live, exchange, path)
+        except Ambiguous as error:
+            exchange.note(f"{error.reason} It was: {path[:100].decode('ascii', 'backslashreplace')}")
+            return Refuse(faults.AMBIGUOUS_PATH, error.reason)
     method = exchange.method
-    if method == b"OPTIONS" and exchange.header(
-        b"origin"
-    ):  # a preflight is judged by the method it asks about
+    if method == b"OPTIONS" and exchange.header(b"origin"):  # a preflight: judged by what it asks about
         method = exchange.header(b"access-control-request-method") or method
     route = live.table.find(exchange, method)
     if route is None:
@@ -162,6 +157,19 @@ def find_route(live: "Finds", exchange: Exchange, target: bytes) -> Refuse | Ans
     if exchange.flags & UPGRADE:
         _upgrade(exchange)
     return None
+
+
+def _canonical(live: "Finds", exchange: Exchange, path: bytes) -> int:
+    """Set the path; what its place had to let through for that."""
+    try:
+        exchange.path = canonical(path)
+    except Ambiguous:
+        opted = live.opt_ins_under(path)
+        if not opted:
+            raise
+        exchange.path = canonical(path, opted)
+        return opted
+    return 0
 
 
 def _connection(down: "Downstream", exchange: Exchange, connection: bytes) -> None:

@@ -296,17 +296,12 @@ class Downstream(asyncio.Protocol):
         if route.identity and length != 0:
             gathering.begin(self)
         else:
-            self.send(exchange)
+            forward.begin(self, exchange)
 
     def written(self, reply: Reply) -> bytes:
         """A reply made by the gateway, as it goes to the client."""
         exchange = self.exchange
         return replies.to_bytes(exchange, reply, keep=self.keep, bodyless=exchange.method == b"HEAD")
-
-    def send(self, exchange: Exchange) -> None:
-        forward.prepare(exchange)
-        if not forward.forward(self, exchange):
-            self.dial(exchange)
 
     def dial(self, exchange: Exchange) -> None:
         self.task = self.worker.loop.create_task(self.dialled(exchange))
@@ -328,12 +323,12 @@ class Downstream(asyncio.Protocol):
         if self.worker.streams.flows(self):
             self.transport.write(data)
 
-    def end_reply(self, ending: bytes) -> None:
+    def end_reply(self, ending: bytes, now: float) -> None:
         """The upstream's reply is over."""
         self.upstream = None
         if ending:
             self.transport.write(ending)
-        now = self.worker.record(self.exchange)
+        self.worker.record(self.exchange, now)
         if not self.request_is_over:
             answers.drain_body(self)
         elif self.keep:

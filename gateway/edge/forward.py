@@ -16,6 +16,7 @@ from gateway.model.headers import (
     COOKIE,
     DROPPABLE,
     LENGTH,
+    OURS,
     dropped,
     is_our_token,
     without_our_cookies,
@@ -23,64 +24,64 @@ from gateway.model.headers import (
 
 if TYPE_CHECKING:
     from gateway.edge.downstream import Downstream
+    from gateway.edge.live import Route
     from gateway.edge.servers import ServerState
     from gateway.edge.upstream import Upstream
 
 
-def prepare(exchange: Exchange) -> None:
-    """What is the same for every attempt: the header lines less what this route takes away."""
+def begin(down: "Downstream", exchange: Exchange) -> None:
+    """The policies have said yes: send at once when a server and a warm connection are there, else dial."""
     route = exchange.route
+    if exchange.flags & route.carried:
+        _carry(exchange, route)
+    pool: Pool = route.pool
+    server = pool.group.pick(exchange, exchange.tried)
+    if server is not None:
+        connection = pool.warm(server)
+        if connection is not None:
+            _send(down, exchange, pool, server, connection)
+            return
+        exchange.picked = server
+    down.dial(exchange)
+
+
+def _carry(exchange: Exchange, route: "Route") -> None:
+    """What is the same for every attempt: credentials that go on, and lines that this route takes away."""
     flags = exchange.flags
-    lines = exchange.lines
     value = exchange.authorization
     if (
         value
-        and flags & AUTHORIZATION
-        and (route.forward_credential or (value[:11] != b"Bearer psa_" and not is_our_token(value)))
+        and flags & (AUTHORIZATION | OURS)
+        and (route.forward_credential or not (flags & OURS or is_our_token(value)))
     ):
-        lines.append(b"Authorization: " + value)
+        exchange.lines += b"Authorization: %b\r\n" % value
     value = exchange.cookie
     if value and flags & COOKIE:
         if b"postern" in value and not route.forward_credential:
             value = without_our_cookies(value)
         if value:
-            lines.append(b"Cookie: " + value)
+            exchange.lines += b"Cookie: %b\r\n" % value
     if flags & DROPPABLE and route.request_drop:
-        exchange.lines = lines = dropped(lines, route.request_drop)
-    lines.append(b"")  # so that, joined, they end as a line does
+        exchange.lines = dropped(exchange.lines, route.request_drop)
 
 
 def message(exchange: Exchange, host: bytes) -> bytes:
     """The head that goes upstream. What the gateway sets comes after the client's lines, each once."""
     route = exchange.route
     length = exchange.content_length
-    framing = b"\r\n"
+    ending = b"\r\n\r\n"
     if length is None:
-        framing = b"Transfer-Encoding: chunked\r\n\r\n"
+        ending = b"\r\nTransfer-Encoding: chunked\r\n\r\n"
     elif exchange.flags & LENGTH:
-        framing = b"Content-Length: %d\r\n\r\n" % length
+        ending = b"\r\nContent-Length: %d\r\n\r\n" % length
     elif exchange.upgrade:
-        framing = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % exchange.upgrade
+        ending = b"\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % exchange.upgrade
     return b"".join((
         exchange.method, b" ", exchange.path if route.rewrite is None else exchange.rewritten, exchange.query,
-        b" HTTP/1.1\r\nHost: ", host, b"\r\n", b"\r\n".join(exchange.lines), route.request_add,
-        exchange.request_add, exchange.forwarded, exchange.forwarded_host, b"\r\nX-Request-Id: ",
-        exchange.request_id, b"\r\ntraceparent: ", exchange.traceparent, b"\r\n", framing,
+        b" HTTP/1.1\r\nHost: ", host, b"\r\n", exchange.lines, route.request_add, exchange.request_add,
+        exchange.forwarded, exchange.forwarded_host, b"\r\nX-Request-Id: ", exchange.request_id,
+        b"\r\ntraceparent: ", exchange.traceparent, ending,
     ))  # fmt: skip
-
-
-def forward(down: "Downstream", exchange: Exchange) -> bool:
-    """Send at once when a server and a warm connection are there; False when one must be dialled."""
-    pool: Pool = exchange.route.pool
-    server = pool.group.pick(exchange, exchange.tried)
-    if server is None:
-        return False
-    connection = pool.warm(server)
-    if connection is None:
-        exchange.picked = server
-        return False
-    _send(down, exchange, pool, server, connection)
-    return True
 
 
 async def dial(down: "Downstream", exchange: Exchange) -> Fault | None:

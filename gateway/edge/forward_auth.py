@@ -186,8 +186,6 @@ class Verifier(Downstream):
         exchange.method = original.method
         exchange.host = exchange.forwarded_host = original.host
         exchange.secure = original.proto == b"https"
-        exchange.authorization = noted.get(b"authorization", b"")
-        exchange.cookie = noted.get(b"cookie", b"")
         exchange.body_limit = self.live.limits.body_bytes
         if flags & REQUEST_ID and is_request_id(noted[b"x-request-id"]):
             exchange.request_id = noted[b"x-request-id"]

@@ -7,7 +7,7 @@ everybody else from signing in.
 import time
 from typing import TYPE_CHECKING
 
-from gateway.edge import answers
+from gateway.edge import answers, forward
 from gateway.edge.body import MOST_KEPT, TooLarge
 from gateway.edge.framing import BadChunk
 from gateway.edge.states import GATHERING, HOLDING, JUDGING
@@ -54,4 +54,4 @@ def more(down: "Downstream", data: bytes) -> None:
     down.deadline = float("inf")
     if rest:
         down.hold(rest)
-    down.send(exchange)
+    forward.begin(down, exchange)

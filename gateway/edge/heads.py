@@ -1,4 +1,4 @@
-"""Reading heads, one complete request or reply head at a time; llhttp (httptools) judges the header lines.
+"""Reading request heads, one whole head at a time; llhttp (httptools) judges the header lines.
 
 Most lines of a head have come before: what was said of a line is remembered, so that only new ones are
 judged; those of letters, digits and visible ASCII, which nobody reads differently, by a pattern, all others
@@ -17,39 +17,36 @@ from gateway.model import faults, headers
 from gateway.model.exchange import Exchange
 from gateway.model.faults import Fault
 from gateway.model.headers import (
+    AUTHORIZATION,
     CODING,
     CONNECTION,
     CREDENTIAL,
     DOUBLED,
-    DROP,
     EXPECT,
     H2C,
-    KEPT,
     LENGTH,
     NOTED,
+    OURS,
     PASS,
     PASSED,
     REMEMBERED,
-    SET_COOKIE,
     SINGLE,
+    TOLD,
     UNDERSCORE,
     UPGRADE,
-    ReplyNames,
 )
+from gateway.model.paths import valid_host
 
-RequestHead = tuple[int, dict[bytes, bytes], list[bytes]]  # flags, noted, the lines that pass
-# minor, status, flags, length, dated, noted, the lines that pass
-ReplyHead = tuple[int, int, int, int | None, bool, dict[bytes, bytes], list[bytes]]
+RequestHead = tuple[int, dict[bytes, bytes], bytes, bytes]  # flags, noted, the lines that pass, the host
 PLAIN: Entry = (PASS, b"", b"")  # the usual: passed on as it is
-_DROPPED: Entry = (DROP, b"", b"")
 
 _method_name = re.compile(rb"[A-Z-]{1,32}").fullmatch
 _ordinary = re.compile(rb"([A-Za-z0-9-]+): ?([\x20-\x7e]*)").fullmatch
 _authorization = re.compile(rb"[Aa]uthorization: ([\x21-\x7e]+(?: [\x21-\x7e]+)?)").fullmatch
-_VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
-_BEARER = b"\r\nAuthorization: Bearer "
-_SCHEME = len(_BEARER) - len(b"Bearer ")
 _is_bearer = re.compile(rb"Bearer [\x21-\x7e]+").fullmatch
+_is_our_bearer = re.compile(rb"Bearer psa_[0-9A-Za-z]+").fullmatch
+VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
+_AUTHORIZATION = b"\r\nAuthorization: "
 _RARE = UPGRADE | CODING | LENGTH | EXPECT | H2C | UNDERSCORE | DOUBLED
 
 
@@ -57,7 +54,7 @@ class BadLine(Exception):
     """llhttp does not take this for a header line."""
 
 
-class _LineJudge:
+class LineJudge:
     """Asks llhttp about one line."""
 
     __slots__ = ("_before", "_kind", "_parser", "name", "value")
@@ -100,7 +97,8 @@ class RequestReader:
     """Reads request heads."""
 
     __slots__ = (
-        "_authorization", "_count", "_heads", "_judge", "_memory", "_methods", "_names", "_target_bytes",
+        "_authorization", "_count", "_heads", "_judge", "_memory", "_methods", "_names", "_ours",
+        "_target_bytes", "_told",
         "target",
     )  # fmt: skip
 
@@ -109,8 +107,10 @@ class RequestReader:
         self._memory = Memory()
         self._heads: Heads[RequestHead] = Heads()  # less their first line and their bearer
         self._methods = {b"CONNECT"}
-        self._judge = _LineJudge(httptools.HttpRequestParser, b"GET / HTTP/1.1")
+        self._judge = LineJudge(httptools.HttpRequestParser, b"GET / HTTP/1.1")
         self._authorization = names.judge(b"authorization")
+        self._ours = self._authorization & ~AUTHORIZATION | OURS
+        self._told = bool(self._authorization & TOLD)
         self._count = header_count
         self._target_bytes = target_bytes
 
@@ -119,47 +119,51 @@ class RequestReader:
 
         A fault means: this client can't be understood; reply and close.
         """
-        end = head.find(b"\r\n")
-        words = head[:end].split(b" ")
-        if len(words) != 3:
+        before, mark, after = head.partition(_AUTHORIZATION)
+        first, _, rest = before.partition(b"\r\n")
+        try:
+            method, target, version = first.split(b" ")
+        except ValueError:
             return faults.BAD_REQUEST
-        method, target, version = words
-        minor = _VERSIONS.get(version)
-        if minor is None or not target or (method not in self._methods and not self._is_method(method)):
+        if version != b"HTTP/1.1":
+            if version != b"HTTP/1.0":
+                return faults.BAD_REQUEST
+            exchange.version = 0
+        if not target or (method not in self._methods and not self._is_method(method)):
             return faults.BAD_REQUEST
         if len(target) > self._target_bytes:
             return faults.TARGET_TOO_LONG
         self.target = target
         exchange.method = method
-        exchange.version = minor
         exchange.content_length = 0
         heads = self._heads
-        if not heads.looks():
-            return self._read_lines(head, end, exchange, None)
-        at = head.find(_BEARER, end)
-        if at < 0:
-            bearer, rest = b"", head[end:]
-        else:
-            stop = head.find(b"\r\n", at + 2)
-            bearer, rest = head[at + _SCHEME : stop], head[end:at] + head[stop:]
-            if not _is_bearer(bearer):
-                return self._read_lines(head, end, exchange, None)
-        known = heads.get(rest)
+        if heads.pause:
+            heads.pause -= 1
+            return self._read_lines(head, exchange, None)
+        kind = 0
+        if mark:
+            value, _, after = after.partition(b"\r\n")
+            if _is_our_bearer(value):
+                kind = self._ours
+            elif _is_bearer(value):
+                kind = self._authorization
+            else:
+                return self._read_lines(head, exchange, None)
+            exchange.authorization = value
+            rest += b"\r\n" + after
+        known = heads.young.get(rest) or heads.again(rest)
         if known is None:
-            return self._read_lines(head, end, exchange, rest)
-        exchange.flags, noted, lines = known
-        exchange.lines = lines.copy()
-        if bearer:
-            exchange.flags |= self._authorization
-            noted = {**noted, b"authorization": bearer}
-        exchange.noted = noted
+            return self._read_lines(head, exchange, rest)
+        heads.misses = 0
+        flags, exchange.noted, exchange.lines, exchange.host = known
+        exchange.flags = flags | kind
+        if kind and self._told:
+            exchange.noted = {**exchange.noted, b"authorization": exchange.authorization}
         return None
 
-    def _read_lines(self, head: bytes, end: int, exchange: Exchange, rest: bytes | None) -> Fault | None:
+    def _read_lines(self, head: bytes, exchange: Exchange, rest: bytes | None) -> Fault | None:
         """Line by line; remembered as `rest`, if it may be."""
-        lines = head[end + 2 :].split(b"\r\n")
-        lines.pop()
-        lines.pop()
+        lines = head.split(b"\r\n")[1:-2]
         if len(lines) > self._count:
             return faults.HEADERS_TOO_LARGE
         noted: dict[bytes, bytes] = {}
@@ -193,21 +197,35 @@ class RequestReader:
                 value = noted[name] + (b"; " if name == b"cookie" else b", ") + value
             if name:
                 noted[name] = value
-        exchange.noted = noted
-        exchange.lines = passed
-        exchange.flags = flags
-        if flags & _RARE:
-            return self._judge_whole(exchange, flags, noted)
-        if rest is not None and len(lines) < self._count:
-            self._remember(rest, flags, noted, passed)
-        return None
+        passed.append(b"")  # so that, joined, they end as a line does
+        exchange.lines = b"\r\n".join(passed)
+        return self._summed_up(exchange, flags, noted, rest if len(lines) < self._count else None)
 
-    def _remember(self, rest: bytes, flags: int, noted: dict[bytes, bytes], passed: list[bytes]) -> None:
+    def _summed_up(
+        self, exchange: Exchange, flags: int, noted: dict[bytes, bytes], rest: bytes | None
+    ) -> Fault | None:
+        """What all lines together say."""
+        host = noted.get(b"host", b"")
+        exchange.host = host if valid_host(host) else b""
+        exchange.cookie = noted.get(b"cookie", b"")
+        exchange.authorization = noted.get(b"authorization", b"")
+        if _is_our_bearer(exchange.authorization):
+            flags = flags & ~AUTHORIZATION | OURS
+        exchange.flags = flags
+        fault = self._judge_whole(exchange, flags, noted) if flags & _RARE else None
+        if not self._told:
+            noted.pop(b"authorization", None)
+        exchange.noted = noted
+        if rest is not None and not flags & _RARE:
+            self._remember(rest, exchange)
+        return fault
+
+    def _remember(self, rest: bytes, exchange: Exchange) -> None:
         """The head less its bearer, if that was all of its authorization."""
-        without = {name: value for name, value in noted.items() if name != b"authorization"}
-        has = b"\r\nauthorization:" in rest.lower()
-        if not has:
-            self._heads.add(rest, (flags & ~self._authorization, without, passed.copy()))
+        if b"\r\nauthorization:" not in b"\r\n" + rest.lower():
+            noted = {name: value for name, value in exchange.noted.items() if name != b"authorization"}
+            flags = exchange.flags & ~(AUTHORIZATION | OURS)
+            self._heads.add(rest, (flags, noted, exchange.lines, exchange.host))
 
     def _new(self, line: bytes) -> Entry:
         """A line not seen lately."""
@@ -274,102 +292,3 @@ class RequestReader:
         if flags & EXPECT and noted[b"expect"].lower() != b"100-continue":
             return faults.EXPECTATION_FAILED
         return None
-
-
-class BadReply(Exception):
-    """The upstream's reply can't be understood: 502, and the connection is never used again."""
-
-
-class ReplyReader:
-    """Reads reply heads; after `read` its fields hold the head's parts until the next one."""
-
-    __slots__ = (
-        "_judge", "_recurs", "_starts", "dated", "flags", "length", "lines", "minor", "noted", "status",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self._judge = _LineJudge(httptools.HttpResponseParser, b"HTTP/1.1 200 OK")
-        self._starts: dict[bytes, tuple[int, int]] = {}  # status lines
-        self._recurs = True
-        self.length: int | None = None
-
-    def read(self, head: bytes, names: ReplyNames) -> None:
-        """Read one whole head, interim ones too; raises BadReply."""
-        heads: Heads[ReplyHead] = names.memory.heads
-        self._recurs = heads.looks()
-        known = heads.get(head) if self._recurs else None
-        if known is not None:
-            self.minor, self.status, self.flags, self.length, self.dated, self.noted, lines = known
-            self.lines = lines.copy()
-            return
-        self._read_lines(head, names)
-        if self._recurs:
-            said = self.minor, self.status, self.flags, self.length, self.dated, self.noted
-            heads.add(head, (*said, self.lines.copy()))
-
-    def _read_lines(self, head: bytes, names: ReplyNames) -> None:
-        lines = head.split(b"\r\n")
-        lines.pop()
-        lines.pop()
-        start = lines.pop(0)
-        self.minor, self.status = self._starts.get(start) or self._start(start)
-        noted: dict[bytes, bytes] = {}
-        self.noted = noted
-        passed: list[bytes] = []
-        self.lines = passed
-        self.length = None
-        flags = 0
-        memory: Memory = names.memory
-        for line, entry in zip(lines, map(memory.young.get, lines), strict=False):
-            if entry is PLAIN:
-                passed.append(line)
-                continue
-            if entry is None:
-                entry = memory.again(line) or self._new(line, names, memory)
-                if entry is PLAIN:
-                    passed.append(line)
-                    continue
-            kind, name, value = entry
-            flags |= kind
-            if kind & PASSED:
-                passed.append(line)
-            if kind & NOTED:
-                noted[name] = noted[name] + b", " + value if name in noted else value
-        self.flags = flags
-        self.dated = b"\nDate: " in head or b"\ndate: " in head  # as nearly all write it; else look closer
-        if flags & CODING and (noted[b"transfer-encoding"] != b"chunked" or flags & LENGTH or not self.minor):
-            raise BadReply("bad Transfer-Encoding")
-        if flags & LENGTH:
-            digits = noted[b"content-length"]
-            if not digits.isdigit() or len(digits) > 18:
-                raise BadReply("bad Content-Length")
-            self.length = int(digits)
-
-    def _new(self, line: bytes, names: ReplyNames, memory: Memory) -> Entry:
-        judge = self._judge
-        try:
-            judge.ask(line)
-        except BadLine as error:
-            raise BadReply(str(error)) from None
-        name, value = judge.name, judge.value
-        kind = names.remembered.get(name)
-        if kind is None:
-            kind = names.judge(name)
-        if kind & SET_COOKIE:  # never remembered: cookies differ, and are secrets
-            self._recurs = False
-            return _DROPPED if headers.sets_our_cookie(value) and not names.ours else PLAIN
-        if kind & CONNECTION and value.strip(b" \t").lower() == b"keep-alive":
-            kind = DROP | KEPT
-        entry = (kind, name.lower(), value.strip(b" \t")) if kind else PLAIN
-        memory.add(line, entry)
-        return entry
-
-    def _start(self, line: bytes) -> tuple[int, int]:
-        if line[8:9] != b" " or line[12:13] not in (b" ", b"") or b"\r" in line or b"\n" in line:
-            raise BadReply("bad status line")
-        minor, status = _VERSIONS.get(line[:8]), line[9:12]
-        if minor is None or not status.isdigit() or not b"100" <= status <= b"599":
-            raise BadReply("bad status line")
-        if len(self._starts) < 256 and len(line) < 64:
-            self._starts[line] = (minor, int(status))
-        return minor, int(status)

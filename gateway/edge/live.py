@@ -16,7 +16,7 @@ from gateway.edge.rewrites import Rewrite, rewriter
 from gateway.edge.routes import RouteTable
 from gateway.model import paths
 from gateway.model.addresses import TrustedProxies
-from gateway.model.headers import ReplyNames, RequestNames, cleared
+from gateway.model.headers import AUTHORIZATION, COOKIE, DROPPABLE, OURS, ReplyNames, RequestNames, cleared
 from gateway.model.originals import AskedNames
 from gateway.model.policy import Effects, Ports, merge
 from gateway.model.verdict import Answer, Refuse, Reply
@@ -33,10 +33,10 @@ class Route:
     """One route, ready: what its policies do, where it goes, what is the same in each of its log lines."""
 
     __slots__ = (
-        "counters", "fixed", "forward_credential", "headers", "hosts", "identity", "judge_names", "judges",
-        "lasting", "log", "log_query", "log_sample", "log_start", "methods", "name", "on_responses",
-        "opt_ins", "pattern", "policies", "pool", "reads", "reply_add", "reply_names", "report",
-        "request_add", "request_drop", "rewrite", "serve_stale", "upgrades",
+        "carried", "counters", "fixed", "forward_credential", "headers", "hosts", "identity", "judge_names",
+        "judges", "lasting", "log", "log_query", "log_sample", "log_start", "methods", "name",
+        "on_responses", "opt_ins", "pattern", "policies", "pool", "reads", "reply_add", "reply_names",
+        "report", "request_add", "request_drop", "rewrite", "serve_stale", "upgrades",
     )  # fmt: skip
 
     def __init__(self, record: config.Route, policies: list[Any], counters: RouteCounters) -> None:
@@ -64,6 +64,8 @@ class Route:
         self.forward_credential = self.identity or any(
             getattr(policy, "forward_credential", False) for policy in policies
         )
+        # heads with one of these need a look before they are sent on
+        self.carried = AUTHORIZATION | COOKIE | DROPPABLE | (OURS if self.forward_credential else 0)
         self.pool: Pool | None = None
         self.fixed: Refuse | Answer | None = _fixed(record)
         self.rewrite: Rewrite | None = rewriter(record)

@@ -42,35 +42,27 @@ class Heads(Generic[H]):
     away for a while, since looking costs something too.
     """
 
-    __slots__ = ("_misses", "_old", "_pause", "_young")
+    __slots__ = ("misses", "old", "pause", "young")
 
     def __init__(self) -> None:
-        self._young: dict[bytes, H] = {}
-        self._old: dict[bytes, H] = {}
-        self._misses = self._pause = 0
+        self.young: dict[bytes, H] = {}
+        self.old: dict[bytes, H] = {}
+        self.misses = 0  # in a row: whoever finds one sets it to 0
+        self.pause = 0  # heads to come that need not be looked for: whoever reads one counts it off
 
-    def looks(self) -> bool:
-        if self._pause:
-            self._pause -= 1
-            return False
-        return True
-
-    def get(self, head: bytes) -> H | None:
-        known = self._young.get(head)
-        if known is not None:
-            self._misses = 0
-            return known
-        known = self._old.get(head)
+    def again(self, head: bytes) -> H | None:
+        """Of one that is not among the young."""
+        known = self.old.get(head)
         if known is not None:
             self.add(head, known)
             return known
-        self._misses += 1
-        if self._misses > _MISSES:
-            self._misses, self._pause = 0, _PAUSE
+        self.misses += 1
+        if self.misses > _MISSES:
+            self.misses, self.pause = 0, _PAUSE
         return None
 
     def add(self, head: bytes, said: H) -> None:
         if len(head) <= _LONGEST_HEAD:
-            if len(self._young) >= _MOST_HEADS:
-                self._old, self._young = self._young, {}
-            self._young[head] = said
+            if len(self.young) >= _MOST_HEADS:
+                self.old, self.young = self.young, {}
+            self.young[head] = said

@@ -86,13 +86,13 @@ class Pool:
         self.group.adopt(old.group)
         self._waiting = old._waiting
 
-    def release(self, connection: "Upstream") -> None:
-        """A connection whose request has ended well; the next one may use it."""
+    def release(self, connection: "Upstream", now: float) -> None:
+        """A connection whose request has ended well just now; the next one may use it."""
         server = connection.server
         if server.gone:
             connection.close()
             return
-        connection.since = time.monotonic()
+        connection.since = now
         server.idle.append(connection)
         if self._waiting:
             self.let_one_in(server)

@@ -156,38 +156,36 @@ class RouteTable(Generic[R]):
         route = self._exact.get(path)
         if route is None:
             segments = _segments(path)
-            for place in self._literal_places(segments) if self._literal else self._places(segments):
-                route = place.only
-                if route is None:
-                    found = place.find(exchange, method)
-                    if found is None:
-                        continue
-                    return found
-                break
+            place = self._literal_place(segments) if self._literal else None
+            if place is not None and place.only is not None:
+                route = place.only  # the usual case
             else:
-                return None
+                for place in self._places(segments):
+                    route = place.only
+                    if route is None:
+                        found = place.find(exchange, method)
+                        if found is None:
+                            continue
+                        return found
+                    break
+                else:
+                    return None
         if route.methods is None or method in route.methods:
             return route
         return NotAllowed(_allow((route,)))
 
-    def _literal_places(self, segments: list[bytes]) -> list[_Place[R]]:
-        """As _places, where no pattern has a {name}: one way down the tree."""
+    def _literal_place(self, segments: list[bytes]) -> _Place[R] | None:
+        """The most specific place, where no pattern has a {name}: one way down the tree."""
         node = self._root
-        found: list[_Place[R]] = []
+        place = node.rest
         for segment in segments:
-            if node.rest is not None:
-                found.append(node.rest)
             child = node.literal.get(segment)
             if child is None:
-                break
+                return place
             node = child
-        else:
             if node.rest is not None:
-                found.append(node.rest)
-            if node.leaf is not None:
-                found.append(node.leaf)
-        found.reverse()
-        return found
+                place = node.rest
+        return node.leaf or place
 
     def _places(self, segments: list[bytes]) -> Iterator[_Place[R]]:
         """Places whose pattern fits, the most specific first."""

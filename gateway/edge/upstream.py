@@ -11,8 +11,8 @@ from gateway.edge.chain import on_way_back
 from gateway.edge.clock import touch
 from gateway.edge.forward import may_retry, upstream_failed
 from gateway.edge.framing import LAST_CHUNK, BadChunk, ChunkDecoder, as_chunk
-from gateway.edge.heads import BadReply
 from gateway.edge.replies import BODYLESS, STATUS_LINES, connection_line, http_date
+from gateway.edge.reply_heads import LENGTH_NAME, BadReply, ReplyHead
 from gateway.edge.states import UPSTREAM_FULL
 from gateway.model import faults
 from gateway.model.exchange import Exchange
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 IDLE, HEAD, BY_LENGTH, CHUNKED, TO_THE_END, TUNNEL, OVER = range(7)
 LONGEST_HEAD = 64 * 1024
 MOST_INTERIM = 16  # replies 1xx before the real one
-_NOT_USUAL = CONNECTION | CODING
-_LENGTH_NAME = frozenset({b"content-length"})
 
 
 class Upstream(asyncio.Protocol):
@@ -77,7 +75,7 @@ class Upstream(asyncio.Protocol):
                 self.down.tunnel.upstream_lost()
         elif phase == TO_THE_END and exc is None:
             self._leave()
-            self.down.end_reply(LAST_CHUNK if self.down.chunked else b"")
+            self.down.end_reply(LAST_CHUNK if self.down.chunked else b"", monotonic())
         elif phase != OVER:
             self._failed(faults.UPSTREAM_RESET, "reset")
 
@@ -152,75 +150,84 @@ class Upstream(asyncio.Protocol):
             self._buffer = b""
         down = self.down
         exchange = down.exchange
-        reader = down.worker.reply_reader
         while True:
-            end = data.find(b"\r\n\r\n")
-            if end < 0 or end > LONGEST_HEAD:
-                if len(data) > LONGEST_HEAD:
-                    self._bad_reply("the head is too large")
-                    return
-                if data[:5] != b"HTTP/"[: len(data)]:
-                    self._bad_reply("this is no HTTP")
-                    return
-                self._buffer = data
+            head, mark, data = data.partition(b"\r\n\r\n")
+            if not mark or len(head) > LONGEST_HEAD:
+                self._head_is_incomplete(head)
                 return
-            end += 4
             try:
-                reader.read(data[:end], exchange.route.reply_names)
+                reply = down.worker.reply_reader.read(head, exchange.route.reply_names)
             except BadReply as error:
                 self._bad_reply(str(error))
                 return
-            data = data[end:]
-            status = reader.status
+            status = reply.status
             if status >= 200:
                 break
             if status == 101:
-                self._switch_protocols(data)
+                self._switch_protocols(reply, data)
                 return
             self._interim += 1
             if self._interim > MOST_INTERIM:
                 self._bad_reply("too many interim replies")
                 return
             if status != 100 and exchange.version:
-                down.transport.write(
-                    b"\r\n".join((STATUS_LINES[status][:-2], *self._interim_lines(), b"", b""))
-                )
+                down.transport.write(b"%b%b\r\n" % (STATUS_LINES[status], reply.interim_lines()))
             if not data:
                 return
         if status in self.pool.retry_statuses and may_retry(down):
             self._failed(faults.UPSTREAM_BAD_REPLY, str(status))
             return
-        self._begin_reply(exchange, status, data)
-
-    def _begin_reply(self, exchange: Exchange, status: int, data: bytes) -> None:
-        down = self.down
-        reader = down.worker.reply_reader
-        route = exchange.route
         exchange.status = status
         exchange.replied = now = monotonic()
         self.pool.counters.add(now - exchange.sent)
         if self.server.failures and status < 500:
             self.pool.group.succeeded(self.server)
-        lines = reader.lines
-        length = reader.length
         if (
-            length is not None
-            and reader.minor
+            reply.usual
+            and len(data) == reply.length
+            and down.keep
+            and reply.dated
+            and exchange.version
+            and not (exchange.upgrade or exchange.route.on_responses or down.worker.draining)
             and exchange.method != b"HEAD"
-            and not exchange.upgrade
-            and not reader.flags & _NOT_USUAL
-            and status not in BODYLESS
         ):
-            self._left, self.phase, self._reusable = length, BY_LENGTH, True  # the usual case
+            self._whole(exchange, reply, data)
         else:
-            lines = self._judge_framing(exchange, status, lines)
+            self._begin_reply(exchange, reply, data)
+
+    def _head_is_incomplete(self, data: bytes) -> None:
+        if len(data) > LONGEST_HEAD:
+            self._bad_reply("the head is too large")
+        elif data[:5] != b"HTTP/"[: len(data)]:
+            self._bad_reply("this is no HTTP")
+        else:
+            self._buffer = data
+
+    def _whole(self, exchange: Exchange, reply: ReplyHead, body: bytes) -> None:
+        """The usual case: all of a reply in one read, and both connections stay."""
+        down = self.down
+        down.replying = True
+        down.chunked = False
+        exchange.bytes_out = len(body)
+        down.transport.write(
+            b"".join((
+                reply.opening, exchange.route.reply_add, exchange.reply_add, b"X-Request-Id: ",
+                exchange.request_id, b"\r\n\r\n", body,
+            ))
+        )  # fmt: skip
+        self._reusable = True
+        self._complete(False, exchange.replied)
+
+    def _begin_reply(self, exchange: Exchange, reply: ReplyHead, data: bytes) -> None:
+        down = self.down
+        route = exchange.route
+        status, lines = reply.status, self._judge_framing(exchange, reply)
         keep = down.keep and not down.worker.draining and not exchange.upgrade
         if route.on_responses:
             status, lines = self._through_policies(status, lines)
             if exchange.failed is faults.POLICY_CRASHED:  # none of this reply may go on
                 return break_request(down, faults.POLICY_CRASHED)
-        lines.append(b"")  # so that, joined, they end as a line does
-        parts = [STATUS_LINES[status], b"\r\n".join(lines)]
+        parts = [STATUS_LINES[status], lines]
         down.chunked = False
         if self.phase > BY_LENGTH:
             if exchange.version:
@@ -232,20 +239,19 @@ class Upstream(asyncio.Protocol):
             if exchange.endless:
                 down.worker.streams.add(down)
         down.keep = keep
-        if not reader.dated and find(lines, b"date") is None:  # RFC 9110 section 6.6.1
+        if not reply.dated and find(lines, b"date") is None:  # RFC 9110 section 6.6.1
             parts += (b"Date: ", http_date(), b"\r\n")
         parts += (
             route.reply_add, exchange.reply_add, b"X-Request-Id: ", exchange.request_id,
-            b"\r\n", b"" if keep and exchange.version else connection_line(exchange, keep=keep), b"\r\n",
+            b"\r\n", connection_line(exchange, keep=keep), b"\r\n",
         )  # fmt: skip
         down.replying = True
         left = self._left
-        if self.phase == BY_LENGTH and len(data) >= left:  # the whole reply in one read: the usual case
+        if self.phase == BY_LENGTH and len(data) >= left:  # all of it in one read
             exchange.bytes_out = left
-            surplus = len(data) > left
-            parts.append(data[:left] if surplus else data)
+            parts.append(data[:left])
             down.transport.write(b"".join(parts))
-            self._complete(surplus)
+            self._complete(len(data) > left, exchange.replied)
             return
         down.transport.write(b"".join(parts))
         if data:
@@ -253,14 +259,13 @@ class Upstream(asyncio.Protocol):
         else:
             touch(down)
 
-    def _judge_framing(self, exchange: Exchange, status: int, lines: list[bytes]) -> list[bytes]:
-        """How this reply ends, and whether the connection can be used again; less the lines that go no
+    def _judge_framing(self, exchange: Exchange, reply: ReplyHead) -> bytes:
+        """How this reply ends, and whether the connection can be used again; the lines less those that go no
         further."""
-        reader = self.down.worker.reply_reader
-        flags, length = reader.flags, reader.length
-        reusable = bool(reader.minor)
-        if flags & CONNECTION or not reader.minor:
-            connection = reader.noted.get(b"connection", b"").lower()
+        status, flags, length, lines = reply.status, reply.flags, reply.length, reply.lines
+        reusable = bool(reply.minor)
+        if flags & CONNECTION or not reply.minor:
+            connection = reply.noted.get(b"connection", b"").lower()
             kept = flags & KEPT or b"keep-alive" in connection
             reusable = b"close" not in connection and bool(reusable or kept)
             lines = without_nominated(lines, connection)
@@ -270,7 +275,7 @@ class Upstream(asyncio.Protocol):
         if exchange.method == b"HEAD" or status in BODYLESS:
             self.phase = BY_LENGTH
             if status == 204 and flags & LENGTH:
-                lines = dropped(lines, _LENGTH_NAME)
+                lines = dropped(lines, LENGTH_NAME)
             if status in BODYLESS and (flags & CODING or (status == 204 and length)):
                 reusable = False  # it speaks of a body; should one follow, nobody may take it for a reply
         elif flags & CODING:
@@ -283,13 +288,13 @@ class Upstream(asyncio.Protocol):
         self._reusable = reusable
         return lines
 
-    def _through_policies(self, status: int, lines: list[bytes]) -> tuple[int, list[bytes]]:
+    def _through_policies(self, status: int, lines: bytes) -> tuple[int, bytes]:
         exchange = self.down.exchange
-        split = [line.partition(b":") for line in lines]
+        split = [line.partition(b":") for line in lines.split(b"\r\n")[:-1]]
         reply = Reply(status, [(name, value.strip()) for name, _, value in split])
         on_way_back(exchange, reply)
         exchange.status = reply.status
-        return reply.status, [name + b": " + value for name, value in reply.headers]
+        return reply.status, b"".join([b"%b: %b\r\n" % line for line in reply.headers])
 
     def _stream(self, data: bytes) -> None:
         down = self.down
@@ -313,9 +318,9 @@ class Upstream(asyncio.Protocol):
             down.exchange.bytes_out += len(data)
             down.body_to_client(as_chunk(data) if down.chunked else data)
         if over and self.phase != OVER:
-            self._complete(surplus)
+            self._complete(surplus, monotonic())
 
-    def _complete(self, surplus: bool) -> None:
+    def _complete(self, surplus: bool, now: float) -> None:
         """The reply has ended as its framing says; a connection with something more on it is not used
         again."""
         down = self.down
@@ -331,10 +336,10 @@ class Upstream(asyncio.Protocol):
             self.used = True
             if self.reading_paused:
                 self.resume_reading()
-            self.pool.release(self)
+            self.pool.release(self, now)
         else:
             self.close()
-        down.end_reply(LAST_CHUNK if down.chunked else b"")
+        down.end_reply(LAST_CHUNK if down.chunked else b"", now)
 
     def _leave(self) -> None:
         self.server.active -= 1
@@ -356,21 +361,12 @@ class Upstream(asyncio.Protocol):
         """No reply, or no more of it, in time; the caller tells the client and abandons this connection."""
         self.pool.failed(self.server, "timeout")
 
-    def _interim_lines(self) -> list[bytes]:
-        """Of a reply 1xx, which has no body and so no length (RFC 9110 section 8.6)."""
-        reader = self.down.worker.reply_reader
-        lines = dropped(reader.lines, _LENGTH_NAME) if reader.flags & LENGTH else reader.lines
-        if reader.flags & CONNECTION:
-            lines = without_nominated(lines, reader.noted[b"connection"].lower())
-        return lines
-
     # Upgrades
 
-    def _switch_protocols(self, data: bytes) -> None:
+    def _switch_protocols(self, reply: ReplyHead, data: bytes) -> None:
         down = self.down
-        reader = down.worker.reply_reader
         exchange = down.exchange
-        if not exchange.upgrade or reader.noted.get(b"upgrade", b"").lower() != exchange.upgrade:
+        if not exchange.upgrade or reply.noted.get(b"upgrade", b"").lower() != exchange.upgrade:
             self._bad_reply("101 that was not asked for")
             return
         exchange.status = 101
@@ -378,10 +374,9 @@ class Upstream(asyncio.Protocol):
         self.pool.counters.add(exchange.replied - exchange.sent)
         self.phase = TUNNEL
         route = exchange.route
-        lines = [line + b"\r\n" for line in self._interim_lines()]
-        head = (STATUS_LINES[101], *lines, route.reply_add, exchange.reply_add,
+        head = (STATUS_LINES[101], reply.interim_lines(), route.reply_add, exchange.reply_add,
                 b"X-Request-Id: ", exchange.request_id, b"\r\nConnection: Upgrade\r\nUpgrade: ",
-                reader.noted[b"upgrade"], b"\r\n\r\n", data)  # fmt: skip
+                reply.noted[b"upgrade"], b"\r\n\r\n", data)  # fmt: skip
         exchange.bytes_out += len(data)
         down.transport.write(b"".join(head))
         down.begin_tunnel()

@@ -26,7 +26,6 @@ from gateway.edge.clock import expire
 from gateway.edge.counters import Counters
 from gateway.edge.downstream import Downstream
 from gateway.edge.forward_auth import Verifier
-from gateway.edge.heads import ReplyReader
 from gateway.edge.health import HealthChecker
 from gateway.edge.identities import Identities
 from gateway.edge.leases import Leases
@@ -35,6 +34,7 @@ from gateway.edge.listeners import Listener
 from gateway.edge.live import IDENTITY, Live
 from gateway.edge.news import Newsroom
 from gateway.edge.redirect import RedirectProtocol, Room
+from gateway.edge.reply_heads import ReplyReader
 from gateway.edge.report import samples
 from gateway.edge.resolver import Resolver
 from gateway.edge.states import SENDING, SENT, WAITING
@@ -186,9 +186,9 @@ class Worker:
         self.connections.add(connection)
         return len(self.connections) <= self._most_connections
 
-    def record(self, exchange: Exchange) -> float:
+    def record(self, exchange: Exchange, now: float = 0.0) -> float:
         """Count and log one request: the one place for both. Gives the time, as of now."""
-        now = monotonic()
+        now = now or monotonic()
         route = exchange.route
         route.counters.add(exchange.method, exchange.status, now - exchange.began)
         if exchange.who is not None:

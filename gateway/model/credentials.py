@@ -39,6 +39,7 @@ _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 _SHAPE = re.compile(r"ps[a-z]_[0-9A-Za-z]{20,200}")
 # Wherever one begins: before it may stand anything, as in `token%3Dpsa_…`.
 _IN_TEXT = re.compile(r"(ps[a-z]_)[0-9A-Za-z]{20,}|eyJ[\w-]{10,}\.[\w-]+\.[\w-]*")
+SHORTEST_TOKEN = len("eyJ") + 10 + len(".x.")  # of what is taken for one in a text
 
 
 def base62(data: bytes) -> str:

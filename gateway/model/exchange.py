@@ -10,7 +10,6 @@ from gateway.model.identity import Identified, Identity
 from gateway.model.verdict import Refuse
 
 _NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
-_NO_LINES: list[bytes] = []  # replaced, never added to, before anything is sent
 
 
 class Exchange:
@@ -75,7 +74,7 @@ class Exchange:
         # kept by the edge for the log and for the way back
         self.status = 0
         self.flags = 0  # bits of model.headers, over the whole head
-        self.lines = _NO_LINES  # header lines for the upstream, without CRLF
+        self.lines = b""  # header lines for the upstream, each ended by CRLF
         self.forwarded_host = b""
         self.attempts = 0  # sendings upstream
         self.tried: tuple[Any, ...] = ()  # servers that failed for this request

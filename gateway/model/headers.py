@@ -30,6 +30,8 @@ REQUEST_ID = 1 << 17
 DROPPABLE = 1 << 21  # some route takes it away
 REMEMBERED = 1 << 20  # whole lines of it recur and are no secret
 AUTHORIZATION = 1 << 18
+OURS = 1 << 22  # instead of AUTHORIZATION: it is "Bearer " and an access token of ours, to look at
+TOLD = 1 << 25  # of authorization: some policy wants to find it in exchange.noted
 
 HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization "
@@ -80,7 +82,7 @@ class RequestNames:
     """What becomes of each request header of one configuration; every spelling is judged once and
     remembered."""
 
-    __slots__ = ("_droppable", "_extra", "_forgeable", "refuse_underscores", "remembered")
+    __slots__ = ("_droppable", "_extra", "_forgeable", "_told", "refuse_underscores", "remembered")
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class RequestNames:
         self._extra = dict.fromkeys(credential_names, NOTED | CREDENTIAL)
         for name in reads:
             self._extra.setdefault(name, NOTED | PASSED | (REMEMBERED if name in _RECURRING else 0))
+        self._told = TOLD if b"authorization" in reads else 0
         self._droppable = droppable
         self.refuse_underscores = refuse_underscores
         self.remembered: dict[bytes, int] = {}
@@ -114,7 +117,7 @@ class RequestNames:
         lower = name.lower()
         kind = _NAMED.get(lower)
         if kind is not None:
-            return kind
+            return kind | self._told if lower == b"authorization" else kind
         if lower in HOP_BY_HOP:
             return DROP
         spelling = folded(lower)
@@ -207,22 +210,26 @@ def sets_our_cookie(value: bytes) -> bool:
 _USUAL_TOKENS = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
 
 
-def without_nominated(lines: list[bytes], connection: bytes) -> list[bytes]:
+# Several header lines are one block, in which each is ended by CRLF.
+
+
+def without_nominated(lines: bytes, connection: bytes) -> bytes:
     """The lines less those that the Connection header, in lower case, names as hop-by-hop (RFC 9110 section
     7.6.1)."""
     names = frozenset(token.strip() for token in connection.split(b",")) - _USUAL_TOKENS - FRAMING
     return dropped(lines, names) if names else lines
 
 
-def find(lines: list[bytes], name: bytes) -> bytes | None:
+def find(lines: bytes, name: bytes) -> bytes | None:
     """The value of the first line of that lower-case name: for what is looked at seldom."""
-    for line in lines:
+    for line in lines.split(b"\r\n"):
         found, _, value = line.partition(b":")
         if found.lower() == name:
             return value.strip()
     return None
 
 
-def dropped(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:
+def dropped(lines: bytes, names: frozenset[bytes]) -> bytes:
     """The header lines less those of the given lower-case names."""
-    return [line for line in lines if line.partition(b":")[0].lower() not in names]
+    left = [line for line in lines.split(b"\r\n") if line.partition(b":")[0].lower() not in names]
+    return b"\r\n".join(left)

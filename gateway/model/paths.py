@@ -14,7 +14,12 @@ EMPTY_SEGMENTS = 8
 _PCHAR = rb"[A-Za-z0-9\-._~!$&'()*+,=:@]"
 _PCHAR_BUT_DOT = rb"[A-Za-z0-9\-_~!$&'()*+,=:@]"
 # Nearly every path: nothing to decode, no empty segment, none that begins with a dot.
-_plain = re.compile(rb"(?=/)(?:/" + _PCHAR_BUT_DOT + _PCHAR + rb"*+)*+/?").fullmatch
+_PLAIN = rb"(?=/)(?:/" + _PCHAR_BUT_DOT + _PCHAR + rb"*+)*+/?"
+_plain = re.compile(_PLAIN).fullmatch
+
+QUERY = rb"[\x21\x22\x24-\x7e]*"  # visible ASCII without "#"
+# Nearly every target: such a path, which is canonical as it stands, and perhaps a query with its "?".
+plain_target = re.compile(rb"(" + _PLAIN + rb")(\?" + QUERY + rb")?").fullmatch
 
 _never_raw = re.compile(rb"[\x00-\x1f\x7f-\xff\\#?]").search
 _broken_pair = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
@@ -116,7 +121,7 @@ def compared(path: bytes) -> bytes:
     What is forwarded keeps the client's spelling of "@" and "%40". But servers decode both to one place, so
     the rules for that place must meet both.
     """
-    return _pair(_bare, path) if b"%" in path else path
+    return _pair(_bare, path) if 37 in path else path  # "%"; a number is found at less than half the price
 
 
 def _bare(found: re.Match[bytes]) -> bytes:
