@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.kit.federated import Federation, run_federation
 from tests.kit.identity import IdentityWorld, run_identity_gateway
 from tests.kit.people import Person, make_admin, register
 from tests.kit.postgres import Postgres, run_postgres
@@ -67,3 +68,24 @@ def admin(house: IdentityWorld) -> Person:
 def browser(house: IdentityWorld) -> Person:
     """Somebody signed in by cookie."""
     return register(house).elsewhere(cookie=True)
+
+
+@pytest.fixture(scope="session")
+def sqlite_federation() -> Iterator[Federation]:
+    with run_federation() as federation:
+        yield federation
+
+
+@pytest.fixture(scope="session")
+def postgres_federation(postgres_server: Postgres) -> Iterator[Federation]:
+    with run_federation(postgres_server.make_database()) as federation:
+        yield federation
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def federation(request: pytest.FixtureRequest) -> Iterator[Federation]:
+    """A gateway before which identity providers stand, over each database; its upstream's record is fresh."""
+    federation: Federation = request.getfixturevalue(f"{request.param}_federation")
+    federation.house.upstream.clear()
+    yield federation
+    assert federation.house.upstream.violations == []

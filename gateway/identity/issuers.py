@@ -97,7 +97,7 @@ class Issuers:
             async with store.reading() as db:
                 now = await db.time() / 1000
                 until = checked(token.claims, settings, now)
-                told = _identity(name, settings, token.claims, now)
+                told = identity_of(name, settings, token.claims, now)
                 known = {role.name: role.permissions for role in await roles.every(db)} if told.roles else {}
         except Expired:
             return _EXPIRED
@@ -200,7 +200,7 @@ def _time(claims: dict[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def _identity(name: str, settings: Issuer, claims: dict[str, Any], now: float) -> Identity:
+def identity_of(name: str, settings: Issuer, claims: dict[str, Any], now: float) -> Identity:
     """What the claims make of it here. Roles come from the file's map, and level, session, meta from nowhere:
     a group, or a claim, that is called like something of ours is only called so (T44)."""
     user = _claim(claims, settings.user_id)

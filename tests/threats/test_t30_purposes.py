@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.kit.identity import IdentityWorld, run_identity_gateway
+from tests.kit.identity import ROUTES, IdentityWorld, run_identity_gateway
 from tests.kit.people import (
     COOKIE,
     SAME_ORIGIN,
@@ -17,6 +17,7 @@ from tests.kit.people import (
     new_password,
     register,
 )
+from tests.kit.provider import Provider, run_provider
 from tests.kit.raw import Answer
 from tests.kit.tokens import KINDS, as_another_kind, made_up
 
@@ -32,6 +33,7 @@ class Tries:
     browser: Person
     invite: str
     reset: str  # the key for another user's new password
+    provider: Provider
     address: str
 
 
@@ -61,10 +63,20 @@ def body(path: str, key: str, **more: str) -> Place:
     return lambda tries, token: tries.house.call("POST", path, {key: token, **more}, source=tries.address)
 
 
+MORE_ROUTES = """
+  - {name: asserting, match: {path: /asserting/**}, upstream: app, policies: {assertion: {audience: app}}}
+  - {name: theirs, match: {path: /theirs/**}, upstream: app,
+     policies: {authenticate: {accept: ["issuer:corporate"]}}}
+  - {name: both, match: {path: /both/**}, upstream: app,
+     policies: {authenticate: {accept: [bearer, cookie, "issuer:corporate"]}}}
+issuers: {corporate: {issuer: "ISSUER", audience: orders}}
+"""
 # each place, and the one kind of token that it takes
 PLACES: dict[str, tuple[Place, str]] = {
     "bearer at a route": (route("/app/x", bearer), "access"),
     "bearer at an optional route": (route("/optional/x", bearer), "access"),
+    "bearer at a route of an issuer's": (route("/theirs/x", bearer), "external"),
+    "bearer at a route of both": (route("/both/x", bearer), "access"),
     "cookie at a route": (route("/app/x", cookie), "cookie"),
     "named header at a route": (route("/named/x", line_of(b"Access-Token")), "access"),
     "X-Api-Key at a route": (route("/app/x", line_of(b"X-Api-Key")), "none"),
@@ -89,12 +101,14 @@ PLACES: dict[str, tuple[Place, str]] = {
 
 
 @pytest.fixture(scope="module", params=[("opaque", "sqlite"), ("jwt", "postgres")], ids="-".join)
-def inviting(request: pytest.FixtureRequest) -> Iterator[tuple[IdentityWorld, Person]]:
+def inviting(request: pytest.FixtureRequest) -> Iterator[tuple[IdentityWorld, Person, Provider]]:
     """Only who is invited may register; tokens of either format, over either database."""
     form, store = request.param
     url = request.getfixturevalue("postgres_server").make_database() if store == "postgres" else ""
-    with run_identity_gateway(url=url, registration="invite", tokens={"format": form}) as house:
-        yield house, make_admin(house)
+    with run_provider() as provider:
+        routes = ROUTES + MORE_ROUTES.replace("ISSUER", provider.issuer)
+        with run_identity_gateway(routes, url=url, registration="invite", tokens={"format": form}) as house:
+            yield house, make_admin(house), provider
 
 
 def invited(admin: Person) -> str:
@@ -102,12 +116,13 @@ def invited(admin: Person) -> str:
 
 
 @pytest.fixture
-def tries(inviting: tuple[IdentityWorld, Person]) -> Tries:
-    house, admin = inviting
+def tries(inviting: tuple[IdentityWorld, Person, Provider]) -> Tries:
+    house, admin, provider = inviting
     person = register(house, invite=invited(admin))
     forgetful = register(house, invite=invited(admin))
     reset = admin.ask("POST", f"/admin/users/{forgetful.user_id}/password-reset").json()["key"]
-    return Tries(house, person, person.elsewhere(cookie=True), invited(admin), reset, new_address())
+    browser = person.elsewhere(cookie=True)
+    return Tries(house, person, browser, invited(admin), reset, provider, new_address())
 
 
 def tokens_of(tries: Tries) -> dict[str, str]:
@@ -125,6 +140,10 @@ def tokens_of(tries: Tries) -> dict[str, str]:
     for prefix in KINDS:
         found[f"made up {prefix}"] = made_up(prefix)
         found[f"made up {prefix}, as long as a derived one"] = made_up(prefix, 46)
+    found["external"] = tries.provider.token()
+    found["external, for somebody else"] = tries.provider.token(aud="shop")
+    assert tries.person.get("/asserting/x").status == 200
+    found["an assertion"] = tries.house.seen.value(b"x-user-assertion").decode()
     found["the admin listener's"] = tries.house.gateway.token
     for known in (tries.person.session, tries.person.user_id):
         tries.house.ledger.no_secret(known)
@@ -146,6 +165,7 @@ def test_T30_a_token_opens_what_it_is_for_and_nothing_else(tries: Tries, place: 
     ask, kind = PLACES[place]
     right = {
         "bearer at an optional route": {"access"},
+        "bearer at a route of both": {"access", "external"},
         "cookie at /refresh": {"cookie"},
     }.get(place, {kind})
     found = tokens_of(tries)
