@@ -51,7 +51,8 @@ class Tier(NamedTuple):
     role: str
     spend: Callable[[bytes], Spent | Awaitable[Spent]]
     policy: bytes  # the RateLimit-Policy line
-    lines: dict[Limit, bytes]  # the RateLimit line, less its two numbers
+    lines: dict[Limit, bytes]  # what each reply is told, less two numbers
+    line: bytes  # the only one of these, if there is one
     details: dict[Limit, str]
 
 
@@ -84,8 +85,6 @@ class RateLimit:
         roles = sorted(rule.limits, key=_generous(rule))
         self._tiers = tuple(self._tier(role, rule, ports) for role in roles)
         self._only = self._tiers[0] if len(roles) == 1 else None
-        lines = [] if self._only is None else [*self._only.lines.values()]
-        self._line = lines[0] if len(lines) == 1 else b""
 
     def _tier(self, role: str, rule: RuleSettings, ports: Ports) -> Tier:
         limits = tuple(Limit(amount, seconds) for amount, seconds in rule.limits[role])
@@ -94,10 +93,12 @@ class RateLimit:
         count = ports.leases.of(Rule(counted_as, limits, rule.algorithm, rule.on_store_failure))
         names = {limit: _shown_as(self._shown, limit, limits) for limit in limits}
         policies = ", ".join(f"{names[limit]};q={limit.amount};w={limit.seconds}" for limit in limits)
-        lines = {limit: f"RateLimit: {names[limit]};r=%d;t=%d\r\n".encode() for limit in limits}
+        policy = f"RateLimit-Policy: {policies}\r\n"
+        before = policy if len(rule.limits) > 1 else ""  # else it is the same on all replies: an effect
+        lines = {limit: f"{before}RateLimit: {names[limit]};r=%d;t=%d\r\n".encode() for limit in limits}
         return Tier(
-            role.removeprefix("role:") if role != "default" else "", count.spend,
-            f"RateLimit-Policy: {policies}\r\n".encode(), lines,
+            role.removeprefix("role:") if role != "default" else "", count.spend, policy.encode(), lines,
+            lines[limits[0]] if len(limits) == 1 else b"",
             {limit: f"{self._shown}: {_said(limit)}." for limit in limits},
         )  # fmt: skip
 
@@ -113,8 +114,8 @@ class RateLimit:
         spent = tier.spend(self._key(exchange))
         if not isinstance(spent, Spent):
             return self._wait(exchange, tier, spent)
-        if self._line and spent.allowed and spent.known:  # the usual
-            exchange.reply_add += self._line % (spent.remaining, ceil(spent.reset))
+        if spent.allowed and spent.known and tier.line:  # the usual
+            exchange.reply_add += tier.line % (spent.remaining, ceil(spent.reset))
             return None
         return self._told(exchange, tier, spent)
 
@@ -122,9 +123,9 @@ class RateLimit:
         return self._told(exchange, tier, await asked)
 
     def _told(self, exchange: Exchange, tier: Tier, spent: Spent) -> Outcome:
-        if tier is not self._only:
-            exchange.reply_add += tier.policy
         if not spent.known and not self._local:
+            if self._only is None:
+                exchange.reply_add += tier.policy
             return None if spent.allowed else self._denied
         seconds = max(1, ceil(spent.reset))
         exchange.reply_add += tier.lines[spent.limit] % (spent.remaining, seconds)
@@ -133,9 +134,12 @@ class RateLimit:
         return Refuse(RATE_LIMITED, tier.details[spent.limit], ((b"Retry-After", b"%d" % seconds),))
 
     def _fitting(self, exchange: Exchange) -> Tier:
-        """The first that fits: they stand in their order, the most generous first."""
+        """They stand in their order, the most generous first; the default fits everybody."""
         roles = exchange.who.identity.roles if exchange.who is not None else ()
-        return next(tier for tier in self._tiers if not tier.role or tier.role in roles)
+        for tier in self._tiers:
+            if not tier.role or tier.role in roles:
+                break
+        return tier
 
 
 def _known_early(word: str) -> bool:
