@@ -1,5 +1,6 @@
 """Bring your own identity provider: whose an external JWT is, verified by its issuer's keys."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,9 @@ from gateway.store import roles
 from gateway.store.database import Store
 from gateway.store.faults import StoreUnavailable
 
+log = logging.getLogger(__name__)
 LEEWAY = 30.0  # seconds that an issuer's clock may be ahead: for nbf, iat and auth_time, never for exp
+TELL_EVERY = 60.0
 LOOK_AGAIN = 300.0  # seconds for which an edge believes an answer: a key may be withdrawn meanwhile
 LONGEST = 8192  # as the edge has it
 _LONGEST_ID = 255
@@ -49,7 +52,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Bad(Exception):
-    """The token is not good here; the text says why, for tests and for whoever debugs, and for no client."""
+    """The token is not good here; the text says why, and is one of a few."""
 
 
 class Expired(Bad):
@@ -65,6 +68,7 @@ class Issuers:
         self._fetch, self._clock = get, clock
         self._keys: dict[str, IssuerKeys] = {}
         self._names: dict[str, str] = {}
+        self._told: dict[tuple[str, str], float] = {}
         self.use(settings)
 
     def use(self, settings: Service) -> None:
@@ -91,9 +95,11 @@ class Issuers:
 
     async def resolve(self, store: Store, credential: str) -> dict[str, Any]:
         """The link's question about an external credential."""
+        name = "-"
         try:
             token = read(credential)
-            name, settings = await self._verified(token)
+            name = self._named(token)
+            settings = await self._verified(name, token)
             async with store.reading() as db:
                 now = await db.time() / 1000
                 until = checked(token.claims, settings, now)
@@ -101,7 +107,8 @@ class Issuers:
                 known = {role.name: role.permissions for role in await roles.every(db)} if told.roles else {}
         except Expired:
             return _EXPIRED
-        except Bad:
+        except Bad as bad:
+            self._tell(name, str(bad))
             return _BAD
         except (KeysUnavailable, StoreUnavailable):
             return _UNAVAILABLE
@@ -113,44 +120,55 @@ class Issuers:
             "renew_in": min(until - now, LOOK_AGAIN),
         }
 
-    async def _verified(self, token: Token) -> tuple[str, Issuer]:
-        """Its issuer, whose key signed it with the algorithm that this key is for. Raises Bad."""
+    def _tell(self, name: str, why: str) -> None:
+        """Clients learn no reason; the log does, once a minute for each, and nothing else of the token."""
+        now = self._clock()
+        if now - self._told.get((name, why), float("-inf")) >= TELL_EVERY:
+            self._told[name, why] = now
+            log.warning("a token of issuer %s is refused: %s", name, why)
+
+    def _named(self, token: Token) -> str:
+        """Its issuer, as it says. Raises Bad."""
         issuer = token.claims.get("iss")
         name = self._names.get(issuer) if isinstance(issuer, str) else None
         if name is None:
-            raise Bad("no issuer of ours")
+            raise Bad("its iss is not in the configuration")
+        return name
+
+    async def _verified(self, name: str, token: Token) -> Issuer:
+        """That issuer's key signed it, with the algorithm that this key is for; else raises Bad."""
         keys = self._keys[name]
         algorithm = token.head.alg
         if algorithm not in keys.settings.algorithms:
-            raise Bad("an algorithm that is not pinned")
+            raise Bad("its alg is not among the issuer's algorithms")
         key = await keys.key(token.head.kid, algorithm)
         if key is None:
-            raise Bad("no key of its issuer")
+            raise Bad("the issuer has no such key for its alg")
         try:
             PyJWS(algorithms=[key.algorithm]).decode(token.text, key.public, [key.algorithm])
         except jwt.PyJWTError:
-            raise Bad("the signature") from None
-        return name, keys.settings
+            raise Bad("its signature is wrong") from None
+        return keys.settings
 
 
 def read(text: str) -> Token:
     """Raises Bad for what is no JWS of a JSON object, or has a head that we can't follow to the letter."""
     parts = text.split(".")
     if len(text) > LONGEST or len(parts) != 3 or not text.isascii():
-        raise Bad("the shape")
+        raise Bad("it is no JWT")
     head, claims, _ = (decoded(part) for part in parts)
     if not head or not claims:
-        raise Bad("the shape")
+        raise Bad("it is no JWT")
     try:
         token = Token(text, msgspec.json.decode(head, type=Head), msgspec.json.decode(claims))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise Bad("the JSON") from None
+        raise Bad("it is no JWT") from None
     if not isinstance(token.claims, dict):
-        raise Bad("no claims")
+        raise Bad("it is no JWT")
     if token.head.crit is not msgspec.UNSET:
-        raise Bad("crit")
+        raise Bad("it has crit")
     if token.head.typ.lower() not in _TYPES:
-        raise Bad("typ")
+        raise Bad("its typ is not that of an access token")
     return token
 
 
@@ -159,15 +177,15 @@ def checked(claims: dict[str, Any], settings: Issuer, now: float) -> float:
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
     if not isinstance(named, list) or not any(each in settings.audience for each in named):
-        raise Bad("aud")
+        raise Bad("its aud has none of the issuer's audiences")
     _refuse_others(claims, named)
     until = _time(claims, "exp")
     if until is None:
-        raise Bad("no exp")
+        raise Bad("it has no exp")
     for claim in ("nbf", "iat"):
         since = _time(claims, claim)
         if since is not None and since > now + LEEWAY:
-            raise Bad(f"{claim} is to come")
+            raise Bad(f"its {claim} is to come")
     if until <= now:
         raise Expired("exp")
     return until
@@ -177,17 +195,17 @@ def _refuse_others(claims: dict[str, Any], audience: list[Any]) -> None:
     """Tokens that the issuer signs for something else: ID tokens above all, which tell a client who somebody
     is and open nothing; and those that are worth nothing without a proof that is not looked at here."""
     if any(claim in claims for claim in _OF_ID_TOKENS):
-        raise Bad("an ID token")
+        raise Bad("it is an ID token: it has nonce, at_hash, c_hash or s_hash")
     if claims.get("token_use", "access") != "access" or "events" in claims:
-        raise Bad("not an access token")
+        raise Bad("it is no access token: token_use or events says so")
     kind = claims.get("typ", "Bearer")  # Keycloak's, beside the header's
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise Bad("not an access token")
+        raise Bad("it is no access token: the claim typ says so")
     if "cnf" in claims:
-        raise Bad("bound to a key of its client")
+        raise Bad("it has cnf: it is bound to a key of its client")
     says_so = "typ" in claims or any(claim in claims for claim in _OF_ACCESS_TOKENS)
     if audience == [claims.get("azp")] and not says_so:
-        raise Bad("made for its own client, as ID tokens are")
+        raise Bad("its aud is its azp alone, as in ID tokens")
 
 
 def _time(claims: dict[str, Any], name: str) -> float | None:
@@ -196,7 +214,7 @@ def _time(claims: dict[str, Any], name: str) -> float | None:
     if value is None and name not in claims:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LONGEST_TIME:
-        raise Bad(f"{name} is no time")
+        raise Bad(f"its {name} is no time")
     return float(value)
 
 
@@ -207,7 +225,7 @@ def identity_of(name: str, settings: Issuer, claims: dict[str, Any], now: float)
     if isinstance(user, int) and not isinstance(user, bool):
         user = str(user)
     if not isinstance(user, str) or not 0 < len(user) <= _LONGEST_ID:
-        raise Bad("it names nobody")
+        raise Bad("its claim for user_id names nobody")
     email = _text(claims, settings.email)
     verified = email != "" and claims.get("email_verified") is True
     return Identity(

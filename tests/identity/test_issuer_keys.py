@@ -70,7 +70,8 @@ async def verified(provider: Provider, text: str, **more: Any) -> bool:
     settings = Service(issuers={"corporate": issuer(provider, **more)})
     issuers = Issuers(settings)
     try:
-        await issuers._verified(read(text))
+        token = read(text)
+        await issuers._verified(issuers._named(token), token)
     except Bad:
         return False
     finally:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from gateway.config.service import Issuer, Service
-from gateway.identity.issuers import LEEWAY, LOOK_AGAIN, Issuers
+from gateway.identity.issuers import LEEWAY, LOOK_AGAIN, TELL_EVERY, Issuers
 from gateway.identity.resolving import resolve
 from gateway.model.identity import Identity
 from tests.identity.rig import ADDRESS, BEGAN, FIREFOX, SETTINGS, Rig, running
@@ -305,3 +305,25 @@ async def test_no_garbage_crashes(provider: Provider) -> None:
     ):  # fmt: skip
         assert (await made.resolve(None, text))["outcome"] == "bad"  # type: ignore[arg-type] # it is never asked
     made.close()
+
+
+async def test_T25_the_log_says_why_once_a_minute_and_nothing_of_the_token(
+    provider: Provider, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    moved = 0.0
+    async with running(f"sqlite:{tmp_path}/postern.db", settings(provider)) as rig:
+        rig.context.issuers = Issuers(settings(provider), clock=lambda: 1000.0 + moved)
+        for minute in range(2):
+            moved = minute * TELL_EVERY
+            for number in range(5):
+                assert await asked(rig, token(provider, aud="shop", sub=f"secret-{number}")) == BAD
+                assert await asked(rig, token(provider, iss=f"https://secret-{number}.example")) == BAD
+                assert await asked(rig, f"secret.{number}.x") == BAD
+        rig.context.issuers.close()
+    said = [
+        "a token of issuer corporate is refused: its aud has none of the issuer's audiences",
+        "a token of issuer - is refused: its iss is not in the configuration",
+        "a token of issuer - is refused: it is no JWT",
+    ]
+    assert [line for line in caplog.messages if "refused" in line] == 2 * said
+    assert "secret" not in caplog.text
