@@ -1,4 +1,4 @@
-"""How often one address may ask (identity.limits), and the lockout, which counts in the same place."""
+"""How often an address, account or user may ask (identity.limits), and the lockout, counted in one place."""
 
 from math import ceil
 from typing import TYPE_CHECKING
@@ -12,6 +12,11 @@ from gateway.store.limiters import Rule
 
 if TYPE_CHECKING:
     from gateway.store.limiters import Counter
+
+
+# How often, measured by the limit of refreshes: a user's changes of the profile; an address's looks at tokens,
+# which whole services ask for.
+_AS_REFRESH = {"profile": 1, "validate": 50}
 
 
 class Limits:
@@ -35,6 +40,10 @@ class Limits:
         one or not."""
         await self._count(name, f"{account(key)} {prefix(asker.address, 24, 64)}")
 
+    async def check_user(self, name: str, user_id: str) -> None:
+        """Likewise for somebody who is signed in, from wherever."""
+        await self._count(name, user_id)
+
     async def _count(self, name: str, key: str) -> None:
         rule = self._rules.get(name)
         if rule is None:
@@ -45,6 +54,9 @@ class Limits:
 
 
 def _rules(settings: Service) -> dict[str, Rule]:
-    return {
-        name: Rule(f"identity.{name}", amount, seconds) for name, (amount, seconds) in settings.limits.items()
-    }
+    given = dict(settings.limits)
+    for name, times in _AS_REFRESH.items():
+        if "refresh" in given:
+            amount, seconds = given["refresh"]
+            given[name] = amount * times, seconds
+    return {name: Rule(f"identity.{name}", amount, seconds) for name, (amount, seconds) in given.items()}

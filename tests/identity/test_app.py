@@ -364,6 +364,24 @@ async def test_refreshes_of_one_address_are_limited(database: str) -> None:
         assert (await rig.refresh("psr_x", address="198.51.100.1")).status == 400
 
 
+async def test_profiles_and_looks_at_tokens_are_limited_by_the_measure_of_refreshes(database: str) -> None:
+    settings = msgspec.structs.replace(SETTINGS, limits={"refresh": (2, 60)})
+    async with running(database, settings) as rig:
+        user, other = await rig.user(), await rig.signed_in("bob")
+        here, there = await rig.open(user), await rig.open(user)
+        statuses = [
+            (await rig.api("PATCH", "/me", {"last_name": "Lee"}, bearer=each.access_token)).status
+            for each in (here, there, here, other)
+        ]
+        assert statuses == [200, 200, 429, 200]
+        limited = await rig.api("PATCH", "/me", {}, bearer=here.access_token, address="198.51.100.1")
+        assert limited.code == "rate_limited" and 0 < int(limited.headers["Retry-After"]) <= 60
+        looks = [(await rig.api("POST", "/validate", {"token": "x"})).status for _ in range(101)]
+        assert looks == [200] * 100 + [429]
+        elsewhere = await rig.api("POST", "/validate", {"token": "x"}, address="198.51.100.1")
+        assert elsewhere.status == 200
+
+
 async def test_the_database_away_is_503_with_when_to_come_again(
     postgres_server: Postgres, template: str
 ) -> None:

@@ -39,6 +39,7 @@ async def shown(call: Call) -> Reply:
 
 async def changed(call: Call) -> Reply:
     caller, body = await who(call), call.body
+    await call.context.limits.check_user("profile", caller.user.user_id)
     change = accounts.Profile(body.username, body.first_name, body.last_name, body.meta)
     actor = await actors.owner(call)
     user, settled = await accounts.change_profile(call.context, caller.user.user_id, change, actor)
@@ -55,7 +56,7 @@ ROUTES = [
     Endpoint("GET", "/me", shown, "The user's profile", who="caller", answers={200: UserSaid}),
     Endpoint(
         "PATCH", "/me", changed, "Change names and public meta", who="caller", body=ProfileBody,
-        answers={200: ProfileSaid, 202: ProfilePending}, faults=(faults.USERNAME_TAKEN,),
+        answers={200: ProfileSaid, 202: ProfilePending}, limit="profile", faults=(faults.USERNAME_TAKEN,),
     ),
     Endpoint(
         "DELETE", "/me", deleted, "Delete the account", who="fresh",

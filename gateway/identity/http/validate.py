@@ -22,6 +22,7 @@ class ValidSaid(Said):
 
 
 async def validate(call: Call) -> Reply:
+    await call.context.limits.check("validate", call.asker)
     found = await resolving.look(call.context, "bearer", call.body.token)
     if isinstance(found, resolving.Bad):
         return answer(200, {"valid": False, "code": found.code})
@@ -39,6 +40,6 @@ async def validate(call: Call) -> Reply:
 ROUTES = [
     Endpoint(
         "POST", "/validate-token", validate, "Look at an access token", body=ValidateBody,
-        answers={200: ValidSaid}, also=("/validate",),
+        answers={200: ValidSaid}, also=("/validate",), limit="validate",
     ),
 ]  # fmt: skip
