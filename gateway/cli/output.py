@@ -12,7 +12,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    print("".join(letter if letter.isprintable() or letter == "\n" else _escaped(letter) for letter in text))
+
+
+def _escaped(letter: str) -> str:
+    """As JSON may write any letter: those that a terminal would obey, or not show."""
+    return json.dumps(letter)[1:-1]
 
 
 def complain(message: str) -> None:

@@ -3,7 +3,7 @@
 from gateway.config.snapshot import Snapshot
 from gateway.explaining.asked import Asked, with_line
 from gateway.explaining.explanation import Explanation, explained
-from gateway.explaining.knowledge import Knowledge, Somebody
+from gateway.explaining.knowledge import Knowledge, Remembered, Somebody
 from gateway.explaining.rehearsal import staged
 from gateway.model.credentials import ACCESS, COOKIE, new
 from policies.authenticate import Authenticate
@@ -20,6 +20,17 @@ async def explain(
     somebody: Somebody | None = None,
 ) -> Explanation:
     """With `token` the request carries it; with `somebody` it comes from them, whatever the credential."""
+    remembered = Remembered(knowledge)
+    found = await _once(snapshot, asked, remembered, token, somebody)
+    if remembered.late:
+        await remembered.settled()
+        found = await _once(snapshot, asked, remembered, token, somebody)
+    return found
+
+
+async def _once(
+    snapshot: Snapshot, asked: Asked, knowledge: Remembered, token: str, somebody: Somebody | None
+) -> Explanation:
     async with staged(snapshot, knowledge) as stage:
         if token or somebody is not None:
             accept = _accepted(snapshot, stage.route_of(asked))

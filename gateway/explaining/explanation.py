@@ -100,7 +100,7 @@ def explained(snapshot: Snapshot, asked: Asked, rehearsed: Rehearsed) -> Explana
     return Explanation(
         request={
             "method": asked.method, "target": redacted(asked.target), "host": asked.host,
-            "from": asked.address, "agent": asked.value("user-agent"),
+            "from": asked.address, "agent": redacted(asked.value("user-agent")),
         },
         configuration=snapshot.hash,
         outcome=outcome,

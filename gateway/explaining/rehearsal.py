@@ -24,7 +24,7 @@ from gateway.edge.servers import ServerState, literal, resolvable
 from gateway.edge.upstream import Upstream
 from gateway.edge.worker import Worker
 from gateway.explaining.asked import Asked
-from gateway.explaining.knowledge import Answers, Knowledge, Somebody
+from gateway.explaining.knowledge import Answers, Remembered, Somebody
 from gateway.explaining.trace import Trace
 from gateway.explaining.wires import Wire
 from gateway.link.server import LinkServer
@@ -34,6 +34,7 @@ from gateway.model.exchange import Exchange
 log = logging.getLogger(__name__)
 _PATIENCE = 30.0  # seconds for all that is waited for
 _SOON = 2.0
+_LONGEST_FOLDER = 60
 _PORT = 50_000  # of the client: it takes part in nothing
 _REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 _SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n"
@@ -131,11 +132,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(snapshot: config.Snapshot, knowledge: Knowledge) -> AsyncIterator[Stage]:
+async def staged(snapshot: config.Snapshot, knowledge: Remembered) -> AsyncIterator[Stage]:
     """Ready for one request."""
     trace = Trace()
     answers = Answers(knowledge, trace)
-    with tempfile.TemporaryDirectory(prefix="postern-explain-") as folder:
+    where_to = None if len(tempfile.gettempdir()) <= _LONGEST_FOLDER else "/tmp"  # a socket's path is short
+    with tempfile.TemporaryDirectory(prefix="postern-explain-", dir=where_to) as folder:
         path = os.path.join(folder, "link")
         sock = socket.socket(socket.AF_UNIX)
         sock.bind(path)

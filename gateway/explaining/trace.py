@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
 from typing import TYPE_CHECKING
 
+from gateway.model.clock import boottime
 from gateway.model.credentials import redacted
 from gateway.model.exchange import Exchange
 from gateway.model.faults import POLICY_CRASHED
@@ -109,6 +110,8 @@ def _changes(before: _State, after: _State) -> list[str]:
     who = after[0]
     if who is not None and who is not before[0]:
         notes.append(f"{_person(who)}, by {who.kind.replace('_', ' ')}")
+        if who.due <= boottime():
+            notes.append("its cookie is due: a worker that knows it already brings the next one on the reply")
     for what, old, new in (
         ("to the upstream", before[1], after[1]),
         ("to the reply", before[2], after[2]),

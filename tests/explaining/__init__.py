@@ -1,0 +1,1 @@
+"""Explained requests, and what really happens to them."""

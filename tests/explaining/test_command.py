@@ -159,6 +159,15 @@ def test_a_request_that_was_is_found_by_its_id(house: IdentityWorld, person: Per
     assert "The same method, path, address and agent now" in shown.stdout
 
 
+def test_a_strangers_agent_commands_no_terminal(house: IdentityWorld) -> None:
+    agent = b"User-Agent: a\xc2\x9b31mb\xe2\x80\xaec"
+    request_id = house.get("/public/x", agent).value(b"x-request-id").decode()
+    for words in ((request_id,), (request_id, "--json")):
+        done = postern(house.gateway, *words)
+        assert done.returncode == 0 and not {"\x9b", "\u202e"} & set(done.stdout)
+    assert json.loads(done.stdout)["request"]["agent"] == "a\x9b31mb\u202ec"
+
+
 def test_a_line_in_a_file_is_found_there_before_and_after_rotation(house: IdentityWorld) -> None:
     log = house.gateway.folder / "other.log"
     asked = house.get("/other/x").value(b"x-request-id").decode()
