@@ -17,8 +17,6 @@ from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
-import uvloop
-
 from gateway.config import snapshot as config
 from gateway.edge.access_log import AccessLog, LineWriter
 from gateway.edge.assertions import Assertions
@@ -28,8 +26,8 @@ from gateway.edge.downstream import Downstream
 from gateway.edge.forward_auth import Verifier
 from gateway.edge.health import HealthChecker
 from gateway.edge.identities import Identities
-from gateway.edge.leases import Leases
 from gateway.edge.kept import LONG, Kept
+from gateway.edge.leases import Leases
 from gateway.edge.listeners import Listener
 from gateway.edge.live import IDENTITY, Live
 from gateway.edge.news import Newsroom
@@ -41,7 +39,7 @@ from gateway.edge.states import SENDING, SENT, WAITING
 from gateway.edge.streams import LASTS, Streams
 from gateway.edge.tls import BadTls, ServerTls
 from gateway.edge.tokens import Ids
-from gateway.link import frames
+from gateway.link import child, frames
 from gateway.model.addresses import TrustedProxies
 from gateway.model.exchange import Exchange
 
@@ -366,21 +364,5 @@ def _reload(worker: Worker, data: bytes) -> str:
     return ""
 
 
-def main(argv: list[str]) -> int:
-    if len(argv) != 3 or argv[1] != "--control":
-        sys.stderr.write("gateway.edge.worker is started by `postern run`\n")
-        return 2
-    set_up_logging()
-    return uvloop.run(serve(socket.socket(fileno=int(argv[2]))))
-
-
-def set_up_logging() -> None:
-    from gateway.edge.service_lines import Lines  # noqa: PLC0415 - only a process of its own needs it
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(Lines(readable=sys.stderr.isatty()))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(child.main(sys.argv, "gateway.edge.worker", serve))

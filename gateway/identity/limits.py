@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from gateway.store.limiters import Counter
 
 
-# How often, measured by the limit of refreshes: a user's changes of the profile; an address's looks at tokens,
-# which whole services ask for.
+# How often, by the measure of refreshes: a user's changes of the profile; an address's looks at tokens, which
+# whole services ask for.
 _AS_REFRESH = {"profile": 1, "validate": 50}
 
 

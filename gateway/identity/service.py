@@ -11,7 +11,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import uvloop
 from aiohttp import web
 
 from gateway.config import service as config
@@ -26,7 +25,7 @@ from gateway.identity.keys import TEND_EVERY
 from gateway.identity.purge import purge
 from gateway.identity.runner import Runner
 from gateway.identity.table import endpoints
-from gateway.link import frames
+from gateway.link import child, frames
 from gateway.link.server import LinkServer
 from gateway.model.metrics import Sample
 from gateway.store import outbox as outbox_rows
@@ -217,21 +216,5 @@ async def _reloaded(running: IdentityService, data: bytes) -> str:
         return f"the identity service could not use the configuration: {type(error).__name__}"
 
 
-def main(argv: list[str]) -> int:
-    if len(argv) != 3 or argv[1] != "--control":
-        sys.stderr.write("gateway.identity.service is started by `postern run`\n")
-        return 2
-    set_up_logging()
-    return uvloop.run(serve(socket.socket(fileno=int(argv[2]))))
-
-
-def set_up_logging() -> None:
-    from gateway.edge.service_lines import Lines  # noqa: PLC0415 - only a process of its own needs it
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(Lines(readable=sys.stderr.isatty()))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(child.main(sys.argv, "gateway.identity.service", serve))

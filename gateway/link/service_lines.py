@@ -1,4 +1,4 @@
-"""The service log of a worker: one JSON line per event on stderr, or a readable line on a terminal."""
+"""The service log of a child: one JSON line per event on stderr, or a readable line on a terminal."""
 
 import logging
 import time

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from gateway.edge.service_lines import Lines
+from gateway.link.service_lines import Lines
 
 
 def record(message: str, *args: object, broken: bool = False) -> logging.LogRecord:
