@@ -15,11 +15,24 @@ if TYPE_CHECKING:
 
 MADE_UP = "made-up"  # the id of a session that there is not
 METHODS = ("pwd",)
+_NEVER = 1e15  # seconds since a proof that there was not: JSON has no infinity
 
 
 async def credential(context: Context, kind: str, value: str, address: str, agent: str) -> dict[str, Any]:
     """As the link's `resolve` answers; it does not count as having been presented."""
-    return await resolving.resolve(context, kind, value, address, agent, stream=False, seen=False)
+    if kind != "external":
+        return await resolving.resolve(context, kind, value, address, agent, stream=False, seen=False)
+    reasons: list[str] = []
+    told = await context.issuers.resolve(
+        context.store, value, lambda issuer, why: reasons.append(f"a token of issuer {issuer}: {why}")
+    )
+    if told["outcome"] == "identified":
+        identity = told["identity"]
+        long_ago = msgspec.structs.replace(identity, proved=min(identity.proved, _NEVER))
+        return told | {"identity": long_ago}
+    if told["outcome"] != "bad":
+        return told
+    return told | {"why": reasons[0] if reasons else "a token of another issuer: it has expired"}
 
 
 async def fresh_session(context: Context, known: "Known", address: str, agent: str) -> dict[str, Any]:

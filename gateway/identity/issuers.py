@@ -29,6 +29,7 @@ _BAD = {"outcome": "bad", "code": "invalid_token"}
 _EXPIRED = {"outcome": "bad", "code": "token_expired"}
 _UNAVAILABLE = {"outcome": "unavailable"}
 _TYPES = ("", "jwt", "at+jwt", "application/at+jwt")
+Tell = Callable[[str, str], None]  # an issuer's name, and why a token of theirs is bad
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash", "s_hash")
 _OF_ACCESS_TOKENS = ("scope", "scp", "token_use")
 
@@ -93,8 +94,9 @@ class Issuers:
         for keys in list(self._keys.values()):
             await keys.refresh()
 
-    async def resolve(self, store: Store, credential: str) -> dict[str, Any]:
-        """The link's question about an external credential."""
+    async def resolve(self, store: Store, credential: str, tell: Tell | None = None) -> dict[str, Any]:
+        """The link's question about an external credential. Why it is bad is told to the log, if to nobody
+        else."""
         name = "-"
         try:
             token = read(credential)
@@ -108,7 +110,7 @@ class Issuers:
         except Expired:
             return _EXPIRED
         except Bad as bad:
-            self._tell(name, str(bad))
+            (tell or self._tell)(name, str(bad))
             return _BAD
         except (KeysUnavailable, StoreUnavailable):
             return _UNAVAILABLE

@@ -194,6 +194,12 @@ def test_a_request_without_a_line_is_not_found(house: IdentityWorld) -> None:
     for request_id in (unlogged, "f" * 32):
         done = postern(house.gateway, request_id)
         assert done.returncode == 1 and "no line of this request was found" in done.stderr
+    with (
+        edited(house.gateway, "limits: {keepalive", "access_log: {to: none}\nlimits: {keepalive"),
+        edited(house.gateway, ", access_log: {to: other.log}", ""),
+    ):
+        done = postern(house.gateway, "f" * 32)
+        assert done.returncode == 1 and "access_log.to is none, so nothing is known" in done.stderr
     without = postern(house.gateway, "f" * 32, POSTERN_ADMIN_TOKEN="another")
     assert without.returncode == 1 and "another admin token" in without.stderr
 
@@ -218,7 +224,7 @@ def edited(gateway: Gateway, old: str, new: str) -> Iterator[None]:
     real = gateway.routes
     text = real.read_text()
     assert old in text
-    copy = gateway.folder / "edited.yaml"
+    copy = real.with_name(f"{real.stem}-edited.yaml")
     copy.write_text(text.replace(old, new))
     gateway.routes = copy
     try:

@@ -8,6 +8,7 @@ import pytest
 
 from policies import POLICIES
 from tests.explaining.agreeing import HOST, Explaining, beside, verdicts, why
+from tests.kit.federated import Federation
 from tests.kit.identity import IdentityWorld, run_identity_gateway
 from tests.kit.people import AGENT, Person, make_admin, register
 
@@ -249,6 +250,24 @@ def test_a_mismatch_that_is_only_logged_is_told_with_its_policy(made: World) -> 
     assert "would be written to its events; it is left alone here" in why(told, "bind")
     events = made.person.ask("GET", "/events").json()
     assert MOVED not in json.dumps(events) or made.house.upstream.on(b"/logged/x")
+
+
+def test_whoever_is_known_elsewhere_is_explained_too(sqlite_federation: Federation) -> None:
+    """And of a token that is bad, whoever explains learns why; nobody else does."""
+    provider = sqlite_federation.corporate
+    with beside(sqlite_federation.house) as explaining:
+        for target in ("/theirs/x", "/both/x", "/clerks/x", "/fresh/x"):
+            token = provider.token(groups=["staff"])
+            told = explaining.agree(explaining.asked("GET", target, f"Authorization: Bearer {token}"))
+            assert told.user is not None and told.user.startswith("corporate:")
+        for claims, why_not in (
+            ({"aud": "others"}, "issuer corporate: its aud"),
+            ({"exp": 1}, "it has expired"),
+        ):
+            bad = explaining.asked("GET", "/theirs/x", f"Authorization: Bearer {provider.token(**claims)}")
+            told = explaining.agree(bad)
+            assert told.refusal is not None and told.refusal.code == "invalid_token"
+            assert why_not in why(told, "authenticate")
 
 
 def test_a_token_goes_where_its_route_takes_one(made: World) -> None:
