@@ -225,9 +225,7 @@ def test_the_page_of_sign_in_names_every_event() -> None:
 def test_every_key_that_works_today_has_an_example() -> None:
     """Of the gateway, its upstreams and routes, and of sign-in as far as it is here."""
     used = set().union(*(keys_of(yaml.safe_load(whole(block.text))) for block in blocks("yaml")))
-    later = re.compile(
-        rf"issuers|forward_auth|.*policies\.|identity\.({'|'.join(LATER)}|connect_\w+|brand\.logo)\b"
-    )
+    later = re.compile(rf"forward_auth|.*policies\.|identity\.({'|'.join(LATER)}|connect_\w+|brand\.logo)\b")
     wanted = {
         (path.strip("`") + "." if path.startswith("`") else "") + (field.alias or name)
         for path, model in sections(Document, "", set())
@@ -238,14 +236,14 @@ def test_every_key_that_works_today_has_an_example() -> None:
 
 
 def keys_of(value: object, path: str = "") -> set[str]:
-    """Paths as in docs/configuration.md: [] for an item of a list, .NAME for one of an upstream's names."""
+    """Paths as in docs/configuration.md: [] for an item of a list, .NAME for a name of the file's own."""
     if isinstance(value, list):
         return set().union(*(keys_of(item, path + "[]") for item in value))
     if not isinstance(value, dict):
         return set()
     found = set()
     for name, inner in value.items():
-        key = "NAME" if path == "upstreams" else str(name)
+        key = "NAME" if path in ("upstreams", "issuers") else str(name)
         here = f"{path}.{key}" if path else key
         found |= {here} | keys_of(inner, here)
     return found

@@ -1,14 +1,19 @@
 """Assertions at the running gateway: for the known alone, ours alone, and never a credential."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import jwt
 import pytest
 
 from tests.kit.federated import Federation
+from tests.kit.identity import ORIGIN
 from tests.kit.people import Person, make_admin, new_address, register
 from tests.kit.raw import Client, request
 from tests.kit.workers import one_each
@@ -83,6 +88,27 @@ def test_T28_it_is_gone_with_the_session_and_follows_the_roles(federation: Feder
         for client in clients.values():
             assert client.send(request("/app/x", person.bearer)).reply().status == 401
         assert house.upstream.requests == []
+
+
+def test_the_lines_of_the_page_verify_it_and_refuse_all_else(federation: Federation) -> None:
+    """As an upstream would paste them, with its gateway's address."""
+    page = (Path(__file__).parents[2] / "docs/policies/assertion.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    here = f'"http://127.0.0.1:{federation.house.port}/.well-known/jwks.json"'
+    code = code.replace('f"{GATEWAY}/.well-known/jwks.json"', here)
+    names: dict[str, Any] = {}
+    exec(code.replace("https://shop.example.com", ORIGIN), names)
+    who_asks = names["who_asks"]
+    person = register(federation.house)
+    assert person.get("/both/x").status == 200
+    [made] = [value.decode() for value in sent(federation)]
+    assert who_asks(made)["sub"] == person.user_id
+    assert person.get("/app/x").status == 200  # whose audience is another upstream
+    [other] = [value.decode() for value in sent(federation)]
+    head, claims, proof = made.split(".")
+    for bad in (other, f"{head}.{claims}.{proof[:-4]}AAAA", federation.corporate.token(), person.access, ""):
+        with pytest.raises(jwt.PyJWTError):
+            who_asks(bad)
 
 
 def test_T30_an_assertion_opens_nothing(federation: Federation) -> None:
