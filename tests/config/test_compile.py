@@ -232,3 +232,22 @@ def test_the_cost_of_a_route_does_not_grow_with_their_number(tmp_path: Path) -> 
 
     few = min(cost(250) for _ in range(3))
     assert cost(4000) < 64 * few
+
+
+def test_who_counts_needs_the_identity_service_even_where_nobody_signs_in(tmp_path: Path) -> None:
+    """Workers share their counts in it."""
+    text = """
+version: 1
+identity: {serve: []}
+defaults: {policies: {authenticate: none}}
+routes: [{name: a, match: {path: /}, answer: {status: 200}, policies: {RULE}}]
+"""
+    path = tmp_path / "routes.yaml"
+    for rule, needed in (
+        ("rate_limit: {limit: 5/second}", True),
+        ("rate_limit: none", False),
+        ("cors: none", False),
+    ):
+        path.write_text(text.replace("RULE", rule))
+        assert bool(compile_all(str(path), "all", {}).service) == needed
+        assert compile_all(str(path), "edge", {}).service == b""
