@@ -50,6 +50,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: st
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
+def print_records(columns: Sequence[str], records: Iterable[Mapping[str, Any]], empty: str) -> None:
+    """A table of these fields of each."""
+    print_table(columns, ([each[name] for name in columns] for each in records), empty)
+
+
 def print_fields(fields: Mapping[str, Any]) -> None:
     """One thing, a line for each of its fields."""
     width = max((len(name) for name in fields), default=0)

@@ -4,28 +4,29 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli import groups
 from gateway.cli.acting import act
 from gateway.cli.output import (
     ConfigOption,
     JsonOption,
     print_fields,
     print_json,
+    print_records,
     print_settled,
-    print_table,
     wrong_usage,
 )
 
 
 def group() -> typer.Typer:
-    made = typer.Typer(
-        help="Sessions: list, show, revoke.",
-        epilog="Example: postern sessions list --user ann@example.com",
-        no_args_is_help=True,
+    return groups.group(
+        "Sessions",
+        "sessions list --user ann@example.com",
+        {
+            "list": (list_sessions, "sessions list --user ann"),
+            "show": (show, "sessions show 3AwTcePuCRU7uOju3GJJQV"),
+            "revoke": (revoke, "sessions revoke --user ann"),
+        },
     )
-    made.command("list", epilog="Example: postern sessions list --user ann")(list_sessions)
-    made.command("show", epilog="Example: postern sessions show 3AwTcePuCRU7uOju3GJJQV")(show)
-    made.command("revoke", epilog="Example: postern sessions revoke --user ann")(revoke)
-    return made
 
 
 def list_sessions(
@@ -42,7 +43,7 @@ def list_sessions(
         print_json({"sessions": found})
         return
     columns = ("session_id", "user_id", "address", "agent", "methods", "level", "created_at", "last_seen_at")
-    print_table(columns, ([one[name] for name in columns] for one in found), empty="no session")
+    print_records(columns, found, empty="no session")
 
 
 def show(
@@ -58,8 +59,7 @@ def show(
     print_fields({name: value for name, value in answer["session"].items() if name != "current"})
     print()
     columns = ("generation", "at", "address", "agent")
-    rotations = ([one[name] for name in columns] for one in answer["rotations"])
-    print_table(columns, rotations, empty="not refreshed yet")
+    print_records(columns, answer["rotations"], empty="not refreshed yet")
 
 
 def revoke(

@@ -5,31 +5,23 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli import groups
 from gateway.cli.acting import act
-from gateway.cli.output import ConfigOption, JsonOption, fail, print_fields, print_json, print_table
+from gateway.cli.output import ConfigOption, JsonOption, fail, print_fields, print_json, print_records
 
 
 def tokens() -> typer.Typer:
-    made = typer.Typer(
-        help="Tokens: inspect.", epilog="Example: postern tokens inspect < token", no_args_is_help=True
-    )
-
-    @made.callback()
-    def _group() -> None:
-        """Tokens: inspect."""
-
-    made.command("inspect", epilog="Example: postern tokens inspect < token")(inspect)
-    return made
+    inspecting = "tokens inspect < token"
+    return groups.group("Tokens", inspecting, {"inspect": (inspect, inspecting)})
 
 
 def keys() -> typer.Typer:
-    made = typer.Typer(
-        help="Keys: list, rotate, rewrap.", epilog="Example: postern keys list", no_args_is_help=True
-    )
-    made.command("list", epilog="Example: postern keys list")(list_keys)
-    made.command("rotate", epilog="Example: postern keys rotate")(rotate)
-    made.command("rewrap", epilog="Example: postern keys rewrap")(rewrap)
-    return made
+    commands = {
+        "list": (list_keys, "keys list"),
+        "rotate": (rotate, "keys rotate"),
+        "rewrap": (rewrap, "keys rewrap"),
+    }
+    return groups.group("Keys", "keys list", commands)
 
 
 def inspect(
@@ -61,10 +53,7 @@ def list_keys(config: ConfigOption = "routes.yaml", as_json: JsonOption = False)
         print_json(answer)
         return
     columns = ("kid", "algorithm", "sealed_with", "created_at", "retired_at", "expires_at")
-    print_table(
-        columns, ([one[name] for name in columns] for one in answer["keys"]),
-        empty="no signing key: access tokens are opaque",
-    )  # fmt: skip
+    print_records(columns, answer["keys"], empty="no signing key: access tokens are opaque")
     print(f"secrets, newest first: {', '.join(answer['secrets'])}")
 
 

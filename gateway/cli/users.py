@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli import groups
 from gateway.cli.acting import act
 from gateway.cli.output import (
     ConfigOption,
@@ -12,8 +13,8 @@ from gateway.cli.output import (
     fail,
     print_fields,
     print_json,
+    print_records,
     print_settled,
-    print_table,
     wrong_usage,
 )
 
@@ -21,19 +22,19 @@ Who = Annotated[str, typer.Argument(metavar="WHO", help="A user's id, e-mail add
 
 
 def group() -> typer.Typer:
-    made = typer.Typer(
-        help="Accounts: add, list, show, confirm, lock, unlock, roles.",
-        epilog="Example: postern users add ann@example.com --role admin",
-        no_args_is_help=True,
+    return groups.group(
+        "Accounts",
+        "users add ann@example.com --role admin",
+        {
+            "list": (list_users, "users list --search ann"),
+            "add": (add, "users add ann@example.com --name ann --role admin"),
+            "show": (show, "users show ann@example.com"),
+            "confirm": (confirm, "users confirm ann@example.com"),
+            "lock": (lock, "users lock ann --why 'left the house'"),
+            "unlock": (unlock, "users unlock ann"),
+            "roles": (roles, "users roles ann --add admin --remove clerk"),
+        },
     )
-    made.command("list", epilog="Example: postern users list --search ann")(list_users)
-    made.command("add", epilog="Example: postern users add ann@example.com --name ann --role admin")(add)
-    made.command("show", epilog="Example: postern users show ann@example.com")(show)
-    made.command("confirm", epilog="Example: postern users confirm ann@example.com")(confirm)
-    made.command("lock", epilog="Example: postern users lock ann --why 'left the house'")(lock)
-    made.command("unlock", epilog="Example: postern users unlock ann")(unlock)
-    made.command("roles", epilog="Example: postern users roles ann --add admin --remove clerk")(roles)
-    return made
 
 
 def list_users(
@@ -48,7 +49,7 @@ def list_users(
         print_json({"users": found})
         return
     columns = ("user_id", "username", "email", "roles", "confirmed", "locked", "last_login")
-    print_table(columns, ([user[name] for name in columns] for user in found), empty="no such account")
+    print_records(columns, found, empty="no such account")
 
 
 def add(
@@ -82,7 +83,7 @@ def show(who: Who, config: ConfigOption = "routes.yaml", as_json: JsonOption = F
     print_fields(_shown(answer["user"]))
     print()
     columns = ("session_id", "address", "agent", "methods", "created_at", "last_seen_at")
-    print_table(columns, ([one[name] for name in columns] for one in answer["sessions"]), empty="no session")
+    print_records(columns, answer["sessions"], empty="no session")
 
 
 def confirm(who: Who, config: ConfigOption = "routes.yaml", as_json: JsonOption = False) -> None:

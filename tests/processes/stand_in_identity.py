@@ -1,38 +1,24 @@
 """A stand-in for the identity service: speaks the control protocol, and fails in the ways a test asks for."""
 
-import argparse
 import os
 import selectors
 import socket
 import sys
 import time
 from contextlib import suppress
-from typing import Any
 
 from gateway.link import frames
+from tests.processes.stand_in import StandIn
 
 
-class StandIn:
+class Identity(StandIn):
     """Its configuration is one word. Tells whoever connects its pid and that word; a link stays open."""
 
     def __init__(self, control: socket.socket) -> None:
-        self.control, self.reader = control, frames.FrameReader()
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(control, selectors.EVENT_READ, self.on_control)
+        super().__init__(control)
         self.links: list[socket.socket] = []
         self.word = ""
         self.served = 0
-
-    def say(self, **message: Any) -> None:
-        self.control.setblocking(True)
-        self.control.sendall(frames.encode(message))
-
-    def on_control(self, control: socket.socket) -> None:
-        data = control.recv(65536)
-        if not data:
-            sys.exit(0)
-        for message in self.reader.feed(data):
-            getattr(self, "on_" + message["t"])(message)
 
     def on_start(self, message: frames.Message) -> None:
         self.word = message["service"].decode()
@@ -92,14 +78,6 @@ class StandIn:
             self.links.remove(link)
             link.close()
 
-    def run(self) -> None:
-        while True:
-            for key, _ in self.selector.select():
-                with suppress(BlockingIOError):
-                    key.data(key.fileobj)
-
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--control", type=int)
-    StandIn(socket.socket(fileno=parser.parse_args().control)).run()
+    Identity.run()

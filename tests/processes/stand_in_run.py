@@ -10,6 +10,13 @@ from gateway.config.snapshot import Snapshot, encode
 from gateway.supervisor import Options, run
 
 HERE = Path(__file__).resolve()
+ROOT = HERE.parents[2]
+# What is run as a file finds only its own folder, and neither `tests` nor what the stand-ins share.
+AS_A_PROGRAM = """
+import runpy, sys
+sys.path[0], module = sys.argv.pop(1), sys.argv.pop(1)
+runpy.run_module(f"tests.processes.{module}", run_name="__main__")
+"""
 
 
 def compile_file(path: str) -> int:
@@ -33,7 +40,7 @@ if __name__ == "__main__":
         routes=sys.argv[1],
         data=sys.argv[2],
         compiler=(python, str(HERE), "compile"),
-        worker=(python, str(HERE.with_name("stand_in_worker.py"))),
-        identity=(python, str(HERE.with_name("stand_in_identity.py"))),
+        worker=(python, "-c", AS_A_PROGRAM, str(ROOT), "stand_in_worker"),
+        identity=(python, "-c", AS_A_PROGRAM, str(ROOT), "stand_in_identity"),
     )
     sys.exit(run(options))

@@ -1,25 +1,22 @@
 """A stand-in for the edge worker that speaks the control protocol, and fails in the ways a test asks for."""
 
-import argparse
 import os
 import selectors
 import socket
 import sys
 import time
 from contextlib import suppress
-from typing import Any
 
 from gateway.config import snapshot as snapshots
 from gateway.link import frames
+from tests.processes.stand_in import StandIn
 
 
-class StandIn:
+class Worker(StandIn):
     """Answers every connection with one line: its place, its pid and the configuration it has."""
 
     def __init__(self, control: socket.socket) -> None:
-        self.control, self.reader = control, frames.FrameReader()
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(control, selectors.EVENT_READ, self.on_control)
+        super().__init__(control)
         self.listeners: list[socket.socket] = []
         self.served = 0
         self.snapshot = snapshots.Snapshot(hash="none")
@@ -27,17 +24,6 @@ class StandIn:
         self.held: list[socket.socket] = []
         self.identity: dict[str, str] = {}
         self.link: socket.socket | None = None
-
-    def say(self, **message: Any) -> None:
-        self.control.setblocking(True)
-        self.control.sendall(frames.encode(message))
-
-    def on_control(self, control: socket.socket) -> None:
-        data = control.recv(65536)
-        if not data:
-            sys.exit(0)
-        for message in self.reader.feed(data):
-            getattr(self, "on_" + message["t"])(message)
 
     def on_start(self, message: frames.Message) -> None:
         self.place, self.snapshot = message["worker"], snapshots.decode(message["snapshot"])
@@ -54,7 +40,7 @@ class StandIn:
         self.say(t="ready")
         self.identity = message.get("identity", {})
 
-    def look_for_identity(self) -> None:
+    def before_waiting(self) -> None:
         """The link is up when the other side has said a word."""
         if self.identity and self.link is None:
             link = socket.socket(socket.AF_UNIX)
@@ -133,15 +119,6 @@ class StandIn:
         if asked != "hold":
             client.close()
 
-    def run(self) -> None:
-        while True:
-            self.look_for_identity()
-            for key, _ in self.selector.select():
-                with suppress(BlockingIOError):
-                    key.data(key.fileobj)
-
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--control", type=int)
-    StandIn(socket.socket(fileno=parser.parse_args().control)).run()
+    Worker.run()
