@@ -62,7 +62,7 @@ class Authenticate:
         # most requests have a bearer and nothing else that could be a credential
         plain = not self.idle and not any(kind == "header" for kind, _, _ in named)
         self._simple = plain and self._takes_bearers
-        self._simple_external = plain and bool(self._issuers)
+        self._simple_jwt = plain and (self._takes_bearers or bool(self._issuers))
         self._identities = ports.identities
         self._resolve = ports.identities.resolve
         self._renewal = ports.renewal
@@ -92,27 +92,32 @@ class Authenticate:
                 exchange.request_add += found.block
                 return None
             return self._judge([("bearer", credential)], exchange, found)
-        if self._simple_external and value[:10] == b"Bearer eyJ":
-            return self._external_alone(value[7:], exchange)
+        if self._simple_jwt and value[:10] == b"Bearer eyJ":
+            return self._jwt_alone(value[7:], exchange)
         return None if self.idle else self._look(exchange)
 
-    def _external_alone(self, credential: bytes, exchange: Exchange) -> Verdict:
-        """The usual case where an identity provider's tokens come; all others are looked at closely."""
+    def _jwt_alone(self, credential: bytes, exchange: Exchange) -> Verdict:
+        """The usual case where access tokens are JWTs, ours or an issuer's; all others are looked at
+        closely."""
+        ours = credential.startswith(_OUR_JWTS)
+        second = credential.find(b".", credential.find(b".") + 1)
         if (
-            credential.count(b".") != 2
+            not (self._takes_bearers if ours else self._issuers)
+            or second < 0
+            or credential.find(b".", second + 1) >= 0
             or len(credential) > _LONGEST
-            or credential.startswith(_OUR_JWTS)
             or (exchange.cookie and self._mark in exchange.cookie)
             or b"x-api-key" in exchange.noted
         ):
             return self._look(exchange)
-        found = self._resolve("external", credential, exchange)
-        if type(found) is Identified and found.identity.issuer in self._issuers:
+        kind = "bearer" if ours else "external"
+        found = self._resolve(kind, credential, exchange)
+        if type(found) is Identified and (ours or found.identity.issuer in self._issuers):
             exchange.who = found
             exchange.credential = credential
             exchange.request_add += found.block
             return None
-        return self._judge([("external", credential)], exchange, found)
+        return self._judge([(kind, credential)], exchange, found)
 
     def _look(self, exchange: Exchange) -> Verdict:
         """In every place, since a doubled credential is refused wherever it stands."""
