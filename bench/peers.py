@@ -129,7 +129,7 @@ def free_port() -> int:
 
 def start_upstream(nginx: str, folder: Path) -> Peer:
     port = free_port()
-    return _start_nginx(nginx, folder, "upstream", UPSTREAM.format(port=port, reply=REPLY), port, None)
+    return start_conf(nginx, folder, "upstream", UPSTREAM.format(port=port, reply=REPLY), port, None)
 
 
 def start_nginx(nginx: str, folder: Path, upstream: int, name: str, authorizer: str, logged: bool) -> Peer:
@@ -148,10 +148,10 @@ def start_nginx(nginx: str, folder: Path, upstream: int, name: str, authorizer: 
     )
     if authorizer == "own":
         body += OWN_AUTHORIZER.format(port=free_port())
-    return _start_nginx(nginx, folder, name, body, port, log if logged else None)
+    return start_conf(nginx, folder, name, body, port, log if logged else None)
 
 
-def _start_nginx(nginx: str, folder: Path, name: str, body: str, port: int, log: Path | None) -> Peer:
+def start_conf(nginx: str, folder: Path, name: str, body: str, port: int, log: Path | None) -> Peer:
     slug = name.replace(" ", "-").replace(",", "")
     conf = folder / f"{slug}.conf"
     conf.write_text(NGINX.format(folder=folder, name=slug, body=body))
@@ -160,8 +160,8 @@ def _start_nginx(nginx: str, folder: Path, name: str, body: str, port: int, log:
     return Peer(name, port, subprocess.Popen(command, start_new_session=True), log)
 
 
-def start_postern(programs: Path, folder: Path, upstream: int) -> Peer:
-    """With the sessions that the tokens in `folder` are of, in its own SQLite file."""
+def start_postern(programs: Path, folder: Path, upstream: int, more: str = "") -> Peer:
+    """With the sessions that the tokens in `folder` are of, in its own SQLite file; `more` is YAML."""
     port, log = free_port(), folder / "postern.access.log"
     secret = secrets.token_urlsafe(32)
     url = f"sqlite:{folder}/postern.db"
@@ -170,7 +170,7 @@ def start_postern(programs: Path, folder: Path, upstream: int) -> Peer:
     fill = [str(programs / "python"), str(ROOT / "bench/people.py"), url, str(measure.TOKENS)]
     subprocess.run([*fill, str(folder / measure.TOKENS_FILE)], env=environment, check=True)
     routes = folder / "routes.yaml"
-    routes.write_text(ROUTES.format(port=port, admin=free_port(), upstream=upstream, log=log))
+    routes.write_text(ROUTES.format(port=port, admin=free_port(), upstream=upstream, log=log) + more)
     out = (folder / "postern.out").open("wb")
     command = [str(programs / "postern"), "run", "-c", str(routes)]
     process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)

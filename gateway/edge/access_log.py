@@ -280,12 +280,10 @@ class LineWriter:
         short.sent, short.replied = exchange.sent, exchange.replied
         short.who, short.told = exchange.who, exchange.told
         short.bytes_in, short.bytes_out = exchange.bytes_in, exchange.bytes_out
-        if exchange.forward_auth:
-            short.forward_auth = short.rare = True
         return self.line(short, route, now)
 
     def _rare(self, exchange: Exchange, route: "Route") -> bytes:
-        more = b',"forward_auth":true' if exchange.forward_auth else b""
+        more = b""
         if exchange.failed is not None:
             more += b',"code":"%b"' % exchange.failed.code.encode()
         if exchange.verdicts:

@@ -4,7 +4,7 @@ The route's own policies judge, as they would the request itself: nothing is dec
 is told. A status below 300 lets the request through, so only `_allow` writes one.
 """
 
-from collections.abc import Iterable
+import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.config import snapshot as config
@@ -15,7 +15,7 @@ from gateway.edge.downstream import Downstream
 from gateway.edge.states import JUDGING, WAITING
 from gateway.edge.tokens import is_traceparent
 from gateway.model import faults, originals
-from gateway.model.addresses import MAX_HOPS, walk
+from gateway.model.addresses import MAX_HOPS, parse, walk
 from gateway.model.exchange import Exchange
 from gateway.model.headers import (
     CONNECTION,
@@ -40,10 +40,13 @@ STATUS, CODE = b"X-Postern-Status", b"X-Postern-Code"  # what a deny_status stan
 _NO_ROUTE = Refuse(faults.NO_ROUTE)
 _BAD_HOST = Refuse(faults.BAD_HOST)
 _CONNECT = Refuse(faults.CONNECT_REFUSED)
+_TOO_LONG = Refuse(faults.TARGET_TOO_LONG)
 _NOT_TRUSTED = Refuse(faults.PROXY_NOT_TRUSTED)
 _NOT_HERE = Refuse(faults.NOT_BY_FORWARD_AUTH)
 _NO_UPGRADE = Refuse(faults.BAD_UPGRADE, "This route does not offer that upgrade.")
 _NO_METHOD = Refuse(faults.ORIGINAL_UNCLEAR, "X-Forwarded-Method or X-Original-Method is no method.")
+_NOWHERE = b'null,"forward_auth":true'  # the server in the log line, and what to know of the line
+_TAKEN = b"Authorization: \r\n"  # from the backend: it was a credential of ours
 _YES = Answer(Reply(200))
 _YES_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: no-store\r\nDate: "
 
@@ -102,12 +105,20 @@ class Answered:
 class Verifier(Downstream):
     """One connection of another proxy."""
 
-    __slots__ = ("_allowed", "_by_head", "_number")
+    __slots__ = ("_allowed", "_by_head", "_number", "_trusted")
 
     def __init__(self, worker: "Worker", origin: tuple[str, int] | None, number: int) -> None:
         super().__init__(worker, origin, secure=False)
         self._number = number
-        self._allowed = self._by_head = False
+        self._allowed = self._by_head = self._trusted = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._settle()
+
+    def _settle(self) -> None:
+        trusted = self.live.trusted
+        self._trusted = trusted is not None and trusted.contains(self.peer.decode())
 
     def serve(self, head: bytes) -> None:
         """One question."""
@@ -116,8 +127,10 @@ class Verifier(Downstream):
         self.deadline = NEVER
         if self.worker.live is not self.live:
             arrival.settle(self, self.worker.live)
+            self._settle()
         exchange = self.exchange = arrival.blank(self)
-        exchange.forward_auth = exchange.rare = True
+        exchange.forward_auth = True
+        exchange.server = _NOWHERE
         try:
             verdict: Verdict = self._read(exchange, head)
             length = exchange.content_length  # of the question; the original's can't be known
@@ -139,8 +152,17 @@ class Verifier(Downstream):
     def _read(self, exchange: Exchange, head: bytes) -> Refuse | Answer | None:
         """Who asks, about what, and of which route it is; None when its policies may judge it."""
         live = self.live
-        reader = live.asked_reader
         exchange.bytes_in = len(head)
+        heads = live.asked_heads
+        apart = heads.cut(head) if self._trusted else None
+        if apart is not None:
+            known = heads.fill(exchange, apart)
+            if known is not None:
+                exchange.body_limit = live.limits.body_bytes
+                self._by_head = known.by_head
+                self.keep = self.keep and known.keep
+                return self._find(exchange, apart[1])
+        reader = live.asked_reader
         fault = reader.read(head, exchange)
         if fault is not None:
             exchange.content_length = None  # unknown: a body may follow
@@ -153,9 +175,9 @@ class Verifier(Downstream):
                 self.keep = False
         if not valid_host(noted.get(b"host", b"")):
             return _BAD_HOST
-        if live.trusted is None or not live.trusted.contains(self.peer.decode()):
+        if not self._trusted:
             return _NOT_TRUSTED
-        path, _, query = reader.target.partition(b"?")
+        path = reader.target.partition(b"?")[0]
         try:
             if path == VERIFY:
                 original = originals.told(noted)
@@ -174,11 +196,24 @@ class Verifier(Downstream):
             names = live.asked_names.forged(noted)
             exchange.note(f"forged: {names}")
             return Refuse(faults.FORGED_HEADER, f"Not by a client: {names}. Let the proxy remove it.")
-        exchange.client = walk(
-            self.peer.decode(), addresses.rsplit(b",", MAX_HOPS)[-MAX_HOPS:], live.trusted
-        ).encode()
+        exchange.client = self._client(addresses)
         self._fill(exchange, original)
-        return self._find(exchange, original.target)
+        if apart is not None and path == VERIFY and original.target == apart[1]:
+            heads.remember(apart[0], exchange, keep=self.keep, by_head=self._by_head)
+        refusal = self._find(exchange, original.target)
+        if refusal is None and (b"upgrade" in noted or any(name in noted for name in originals.WEBSOCKET)):
+            exchange.upgrade = noted.get(b"upgrade", b"websocket").strip().lower()
+            if exchange.upgrade not in exchange.route.upgrades:
+                return _NO_UPGRADE  # it can't be taken out of the request here
+        return refusal
+
+    def _client(self, addresses: bytes) -> bytes:
+        """The first that is not trusted, from the right."""
+        trusted = self.live.trusted
+        if b"," not in addresses or trusted is None:
+            return (parse(addresses) or self.peer.decode()).encode()
+        hops = addresses.rsplit(b",", MAX_HOPS)[-MAX_HOPS:]
+        return walk(self.peer.decode(), hops, trusted).encode()
 
     def _fill(self, exchange: Exchange, original: Original) -> None:
         """As if it had come here itself."""
@@ -196,18 +231,12 @@ class Verifier(Downstream):
     def _find(self, exchange: Exchange, target: bytes) -> Refuse | Answer | None:
         if exchange.method == b"CONNECT":
             return _CONNECT
+        if len(target) > self.live.limits.target_bytes:
+            return _TOO_LONG
         refusal = arrival.find_route(self.live.asked[self._number].finds, exchange, target)
-        if refusal is not None:
-            return refusal
-        route = exchange.route
-        if route.identity:  # the proxy is to pass it to our own listener, not to its backend
-            return _NOT_HERE
-        noted = exchange.noted
-        if b"upgrade" in noted or any(name in noted for name in originals.WEBSOCKET):
-            exchange.upgrade = noted.get(b"upgrade", b"websocket").strip().lower()
-            if exchange.upgrade not in route.upgrades:
-                return _NO_UPGRADE  # it can't be taken out of the request here
-        return None
+        if refusal is None and exchange.route.identity:
+            return _NOT_HERE  # the proxy is to pass it to our own listener, not to its backend
+        return refusal
 
     def proceed(self, exchange: Exchange) -> None:
         """The policies have said yes, after something had to be waited for."""
@@ -224,7 +253,7 @@ class Verifier(Downstream):
             answers.conclude(self, _YES)
             return
         exchange.status = 200
-        self.transport.write(self._yes(exchange, ()))
+        self.transport.write(self._yes(exchange))
         now = self.worker.record(exchange)
         if self.buffer or self.paused or self.half_closed:
             self.next(self.buffer)
@@ -233,13 +262,16 @@ class Verifier(Downstream):
         self.body = None
         self.deadline = now + self.live.limits.keepalive
 
-    def _yes(self, exchange: Exchange, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        return b"".join((
-            _YES_HEAD, replies.http_date(), b"\r\n", self.live.answered.lines(exchange),
-            _credentials(exchange), exchange.reply_add, *(b"%b: %b\r\n" % line for line in headers),
-            b"X-Request-Id: ", exchange.request_id, b"\r\n",
-            replies.connection_line(exchange, keep=self.keep), b"\r\n",
-        ))  # fmt: skip
+    def _yes(self, exchange: Exchange) -> bytes:
+        who, value = exchange.who, exchange.authorization
+        usual = who is not None and exchange.request_add is who.block and who.answer
+        lines = who.answer if who is not None and usual else self.live.answered.lines(exchange)
+        simple = value[:11] == b"Bearer psa_" and not (exchange.cookie or exchange.route.forward_credential)
+        return b"%b%b\r\n%b%b%bX-Request-Id: %b\r\n%b\r\n" % (
+            _YES_HEAD, replies.http_date(), lines, _TAKEN if simple else _credentials(exchange),
+            exchange.reply_add, exchange.request_id,
+            b"" if self.keep and exchange.version else replies.connection_line(exchange, keep=self.keep),
+        )  # fmt: skip
 
     def written(self, reply: Reply) -> bytes:
         """Any other answer. One that the proxy would take for a yes is none, unless it is one."""
@@ -247,7 +279,8 @@ class Verifier(Downstream):
         exchange.bytes_out = 0
         if reply.status < 300:
             if self._allowed:
-                return self._yes(exchange, reply.headers)
+                exchange.reply_add += b"".join(b"%b: %b\r\n" % line for line in reply.headers)
+                return self._yes(exchange)
             exchange.failed = faults.NOT_BY_FORWARD_AUTH
             reply = replies.of_fault(exchange, faults.NOT_BY_FORWARD_AUTH, "")
         headers = [
@@ -279,7 +312,7 @@ def _credentials(exchange: Exchange) -> bytes:
     lines = b""
     if value:
         ours = not forward and is_our_token(value)
-        lines = b"Authorization: \r\n" if ours else b"Authorization: %b\r\n" % value
+        lines = _TAKEN if ours else b"Authorization: %b\r\n" % value
     value = exchange.cookie
     if value:
         if b"postern" in value and not forward:

@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.config import snapshot as config
 from gateway.edge.access_log import AccessLog
+from gateway.edge.asked_heads import AskedHeads
 from gateway.edge.built_in import BuiltIn
 from gateway.edge.counters import RouteCounters
 from gateway.edge.forward_auth import PREFIX, Answered, Asked
@@ -88,6 +89,7 @@ class Live:
     __slots__ = (
         "answered",
         "asked",
+        "asked_heads",
         "asked_names",
         "asked_reader",
         "limits",
@@ -133,6 +135,7 @@ class Live:
         self.answered = Answered(snapshot.identity)
         self.asked = tuple(Asked(record, self) for record in snapshot.forward_auth)
         self.asked_names = AskedNames(names, (name.encode() for name in self.answered.names))
+        self.asked_heads = AskedHeads(self.asked_names)
         # a prefix is no part of the target
         longest = self.limits.target_bytes + len(PREFIX)
         self.asked_reader = RequestReader(self.asked_names, self.limits.header_count, longest)

@@ -69,8 +69,8 @@ _FORGEABLE_PREFIXES = (
 )  # fmt: skip
 _RECURRING = frozenset(b"origin accept sec-fetch-mode sec-fetch-site access-control-request-method".split())
 _NOT_PLAIN = re.compile(rb"[^a-z0-9]")
-_LONGEST_REMEMBERED = 64
-_MOST_REMEMBERED = 4096
+LONGEST_REMEMBERED = 64
+MOST_REMEMBERED = 4096
 
 
 def folded(name: bytes) -> bytes:
@@ -107,7 +107,7 @@ class RequestNames:
         kind = self._judge(name)
         if name.lower() in self._droppable:
             kind |= DROPPABLE | (0 if kind else PASSED)
-        if len(name) <= _LONGEST_REMEMBERED and len(self.remembered) < _MOST_REMEMBERED:
+        if len(name) <= LONGEST_REMEMBERED and len(self.remembered) < MOST_REMEMBERED:
             self.remembered[name] = kind
         return kind
 
@@ -154,7 +154,7 @@ class ReplyNames:
 
     def judge(self, name: bytes) -> int:
         kind = self._judge(name.lower())
-        if len(name) <= _LONGEST_REMEMBERED and len(self.remembered) < _MOST_REMEMBERED:
+        if len(name) <= LONGEST_REMEMBERED and len(self.remembered) < MOST_REMEMBERED:
             self.remembered[name] = kind
         return kind
 

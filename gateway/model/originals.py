@@ -5,7 +5,15 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from gateway.model.faults import ORIGINAL_MISSING, ORIGINAL_UNCLEAR, Fault
-from gateway.model.headers import DROP, NOTED, REMEMBERED, RequestNames, folded
+from gateway.model.headers import (
+    DROP,
+    LONGEST_REMEMBERED,
+    MOST_REMEMBERED,
+    NOTED,
+    REMEMBERED,
+    RequestNames,
+    folded,
+)
 from gateway.model.paths import valid_host
 
 FORGED = 1 << 24  # a bit like those of model.headers: a name by which a client could deceive the backend
@@ -15,7 +23,8 @@ _TOLD: dict[bytes, int] = {
     b"x-forwarded-method": NOTED | REMEMBERED,
     b"x-forwarded-host": NOTED | REMEMBERED,
     b"x-forwarded-proto": NOTED | REMEMBERED,
-    b"x-forwarded-for": NOTED,
+    b"x-forwarded-for": NOTED | REMEMBERED,
+    b"x-forwarded-port": NOTED | REMEMBERED,  # read by nobody
     b"x-forwarded-uri": NOTED,
     b"x-original-method": NOTED | REMEMBERED,
     b"x-original-uri": NOTED,
@@ -26,6 +35,7 @@ _TOLD: dict[bytes, int] = {
 # By these a backend may take the request for another one than was judged; grpc-web's is harmless.
 _OVERRIDES = frozenset(b"x-rewrite-url x-http-method-override x-http-method x-method-override".split())
 _HARMLESS = frozenset({b"x-user-agent"})
+_OTHERS = frozenset({b"x-original-method", b"x-original-uri", b"x-original-url"})
 _PROTO = {b"http": b"http", b"https": b"https", b"ws": b"http", b"wss": b"https"}
 _absolute = re.compile(rb"(?i:(https?))://([^/?#]+)((?:[/?].*)?)", re.S).fullmatch
 
@@ -66,6 +76,13 @@ class AskedNames:
         self.remembered: dict[bytes, int] = {}
 
     def judge(self, name: bytes) -> int:
+        """Called for a spelling not seen before; the reader looks into `remembered` first."""
+        kind = self._judge(name)
+        if len(name) <= LONGEST_REMEMBERED and len(self.remembered) < MOST_REMEMBERED:
+            self.remembered[name] = kind
+        return kind
+
+    def _judge(self, name: bytes) -> int:
         lower = name.lower()
         kind = _TOLD.get(lower)
         if kind is not None:
@@ -85,6 +102,17 @@ class AskedNames:
 
 def told(noted: Mapping[bytes, bytes]) -> Original:
     """What the headers agree on; raises Untold. An empty header says nothing."""
+    get = noted.get
+    method, host, target = get(b"x-forwarded-method"), get(b"x-forwarded-host"), get(b"x-forwarded-uri")
+    proto = _PROTO.get(get(b"x-forwarded-proto", b""))
+    if not (method and host and target and proto) or not noted.keys().isdisjoint(_OTHERS):
+        return _whole(noted)
+    if target[0] != 47 or b" " in target or not valid_host(host):
+        return _whole(noted)
+    return Original(method, proto, host, target)  # the usual: each is said once
+
+
+def _whole(noted: Mapping[bytes, bytes]) -> Original:
     get = noted.get
     proto, host, target = _place(noted)
     method = _agreed("method", get(b"x-forwarded-method"), get(b"x-original-method"))
