@@ -11,9 +11,11 @@ import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from gateway.link.client import LinkDown
+import msgspec
+from msgspec import Meta
+
 from gateway.model.clock import boottime
 from gateway.model.metrics import Sample
 from gateway.model.policy import Spent
@@ -31,6 +33,18 @@ _RESULTS = ("allowed", "refused", "local_allowed", "local_refused", "uncounted",
 
 Message = dict[str, Any]
 Waiter = asyncio.Future[Spent]
+
+
+class Leased(msgspec.Struct, frozen=True):
+    """An answer of the identity service; every time is a duration in seconds."""
+
+    granted: Annotated[int, Meta(ge=0)]
+    spend_within: float  # from the sending of the question
+    ask_again_in: float  # of nothing: when there may be something
+    remaining: Annotated[int, Meta(ge=0)]  # in the shared count
+    nearest: Annotated[int, Meta(ge=0)]  # the place of the limit that is nearest to its end
+    reset_in: float
+    edges: Annotated[int, Meta(ge=1)]
 
 
 class Asked(Protocol):
@@ -118,15 +132,13 @@ class SharedCount:
         return self._peek(bucket)
 
     async def _peek(self, bucket: Bucket) -> Spent:
-        try:
-            answer = await self._link.ask({**self._question, "key": _text(bucket.key), "want": 0}, ASK_WITHIN)
-        except LinkDown:
-            answer = {}
-        if answer.get("outcome") != "leased":
+        asked = self._link.ask({**self._question, "key": _text(bucket.key), "want": 0}, ASK_WITHIN)
+        await asyncio.wait([asked])
+        said = self._read(asked)
+        if said is None:
             return self._uncounted(bucket, self._clock(), spend=False)
-        left = int(answer["remaining"])
-        reset = answer["reset_in"] if left else answer["ask_again_in"]
-        return Spent(left > 0, left, reset, self.rule.limits[answer["nearest"]])
+        reset = said.reset_in if said.remaining else said.ask_again_in
+        return Spent(said.remaining > 0, said.remaining, reset, self.rule.limits[said.nearest])
 
     # Asking: one question at a time for a key, which all who wait share
 
@@ -147,30 +159,28 @@ class SharedCount:
         return waiter
 
     def _send(self, bucket: Bucket, now: float) -> None:
-        bucket.asking = True
-        bucket.tries += 1
         want = batch(self._amounts, self.rule.algorithm, self._leases.edges)
         answer = self._link.ask({**self._question, "key": _text(bucket.key), "want": want}, ASK_WITHIN)
+        bucket.asking = True
+        bucket.tries += 1
         answer.add_done_callback(partial(self._answered, bucket, now, self._leases.epoch))
 
     def _answered(self, bucket: Bucket, sent: float, epoch: int, answer: "asyncio.Future[Message]") -> None:
         bucket.asking = False
         now = self._clock()
-        said: Message = {}
-        if not answer.cancelled() and answer.exception() is None:
-            said = answer.result()
-        if said.get("outcome") != "leased" or epoch != self._leases.epoch:
+        said = self._read(answer)
+        if said is None or epoch != self._leases.epoch:
             self._leases.unanswered(now, epoch)
             self._give_up(bucket, now)
             return
-        self._leases.edges = said["edges"]
-        bucket.limit = self.rule.limits[said["nearest"]]
-        bucket.left, bucket.resets = said["remaining"], sent + said["reset_in"]
-        if said["granted"] == 0:
-            bucket.refused_until = now + said["ask_again_in"]
-            self._tell_all(bucket, Spent(False, 0, said["ask_again_in"], bucket.limit), "refused")
+        self._leases.edges = said.edges
+        bucket.limit = self.rule.limits[said.nearest]
+        bucket.left, bucket.resets = said.remaining, sent + said.reset_in
+        if said.granted == 0:
+            bucket.refused_until = now + said.ask_again_in
+            self._tell_all(bucket, Spent(False, 0, said.ask_again_in, bucket.limit), "refused")
             return
-        bucket.units, bucket.until = said["granted"], sent + said["spend_within"]
+        bucket.units, bucket.until = said.granted, sent + said.spend_within
         if now < bucket.until:
             bucket.tries = 0
             self._hand_out(bucket, now)
@@ -182,6 +192,19 @@ class SharedCount:
             self._send(bucket, now)
         else:
             self._give_up(bucket, now)
+
+    def _read(self, answer: "asyncio.Future[Message]") -> Leased | None:
+        """None for whatever is no lease: then nobody knows what was counted."""
+        if answer.cancelled() or answer.exception() is not None:
+            return None
+        said = answer.result()
+        if said.get("outcome") != "leased":
+            return None
+        try:
+            leased = msgspec.convert(said, Leased)
+        except msgspec.ValidationError:
+            return None
+        return leased if leased.nearest < len(self.rule.limits) else None
 
     def _hand_out(self, bucket: Bucket, now: float) -> None:
         waiters = bucket.waiters

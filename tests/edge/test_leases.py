@@ -220,6 +220,32 @@ async def test_after_a_lost_answer_nobody_waits_for_another_for_a_moment() -> No
     assert house.spend(which, b"u:2") is None and house.questions
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"outcome": "leased"},
+        {"outcome": "leased", "granted": "5", "spend_within": 1.0},
+        {"outcome": "leased", "granted": -5, "spend_within": 1.0, "ask_again_in": 0, "remaining": 1,
+         "nearest": 0, "reset_in": 1.0, "edges": 1},
+        {"outcome": "leased", "granted": 5, "spend_within": 1.0, "ask_again_in": 0, "remaining": 1,
+         "nearest": 7, "reset_in": 1.0, "edges": 1},
+    ],
+)  # fmt: skip
+async def test_an_answer_that_is_none_gives_nothing_and_leaves_nobody_waiting(
+    answer: dict[str, object],
+) -> None:
+    house, which = House(), rule((100, 60))
+    house.spend(which)
+    house.questions[0].answer = answer
+    await house.deliver(house.questions[0])
+    assert (house.admitted, house.refused, house.waiting) == ([], 1, [])
+    house.time += leases.AWAY
+    house.spend(which)
+    await house.answer_all()
+    assert len(house.admitted) == 1
+
+
 async def test_what_is_held_is_spent_before_anything_is_counted_here() -> None:
     house, which = House(), rule((100, 1), how="local")
     house.spend(which)
