@@ -120,26 +120,6 @@ class SharedCount:
             return Spent(False, 0, bucket.refused_until - now, bucket.limit)
         return self._ask(bucket)
 
-    def peek(self, key: bytes) -> Spent | Awaitable[Spent]:
-        bucket = self.held.get(key) or Bucket(self, key)
-        now = self._clock()
-        if bucket.units and now < bucket.until:
-            return Spent(True, bucket.left + bucket.units, bucket.resets - now, bucket.limit)
-        if now < bucket.refused_until:
-            return Spent(False, 0, bucket.refused_until - now, bucket.limit)
-        if not self._leases.reachable(now):
-            return self._uncounted(bucket, now, spend=False)
-        return self._peek(bucket)
-
-    async def _peek(self, bucket: Bucket) -> Spent:
-        asked = self._link.ask({**self._question, "key": _text(bucket.key), "want": 0}, ASK_WITHIN)
-        await asyncio.wait([asked])
-        said = self._read(asked)
-        if said is None:
-            return self._uncounted(bucket, self._clock(), spend=False)
-        reset = said.reset_in if said.remaining else said.ask_again_in
-        return Spent(said.remaining > 0, said.remaining, reset, self.rule.limits[said.nearest])
-
     # Asking: one question at a time for a key, which all who wait share
 
     def _ask(self, bucket: Bucket) -> Spent | Awaitable[Spent]:
@@ -233,36 +213,32 @@ class SharedCount:
             if not waiter.done():
                 waiter.set_result(self._uncounted(bucket, now))
 
-    def _uncounted(self, bucket: Bucket, now: float, *, spend: bool = True) -> Spent:
+    def _uncounted(self, bucket: Bucket, now: float) -> Spent:
         """As `on_store_failure` says."""
         how = self.rule.on_store_failure
         if how == "local":
-            return self._count_here(bucket, now, spend=spend)
-        self._results["uncounted" if how == "allow" else "denied"] += spend
+            return self._count_here(bucket, now)
+        self._results["uncounted" if how == "allow" else "denied"] += 1
         return Spent(how == "allow", 0, AWAY, bucket.limit, known=False)
 
-    def _count_here(self, bucket: Bucket, now: float, *, spend: bool) -> Spent:
+    def _count_here(self, bucket: Bucket, now: float) -> Spent:
         """This edge's share of each limit, in aligned windows; at least one."""
         limits, edges = self.rule.limits, self._leases.edges
-        counts = bucket.local
-        if counts is None:
-            counts = [[0, 0] for _ in limits]
-            if spend:
-                bucket.local = counts
+        if bucket.local is None:
+            bucket.local = [[0, 0] for _ in limits]
         left = []
-        for count, limit in zip(counts, limits, strict=True):
+        for count, limit in zip(bucket.local, limits, strict=True):
             window = int(now // limit.seconds)
             if count[0] != window:
                 count[0], count[1] = window, 0
             left.append(max(1, limit.amount // edges) - count[1])
         nearest = limits[left.index(min(left))]
         allowed = min(left) > 0
-        if spend:
-            self._results["local_allowed" if allowed else "local_refused"] += 1
-            for count in counts if allowed else ():
-                count[1] += 1
+        self._results["local_allowed" if allowed else "local_refused"] += 1
+        for count in bucket.local if allowed else ():
+            count[1] += 1
         reset = nearest.seconds - now % nearest.seconds
-        return Spent(allowed, max(0, min(left) - spend), reset, nearest, known=False)
+        return Spent(allowed, max(0, min(left) - 1), reset, nearest, known=False)
 
 
 class Leases:

@@ -77,9 +77,6 @@ class Count(Protocol):
     def spend(self, key: bytes) -> Spent | Awaitable[Spent]:
         """One unit for this key."""
 
-    def peek(self, key: bytes) -> Spent | Awaitable[Spent]:
-        """What `spend` would say now; nothing is spent."""
-
 
 class Leases(Protocol):
     """The counts of rate limits."""

@@ -1,30 +1,12 @@
 """Leases of one worker: what it asks, what it spends by itself, and what it does without an answer."""
 
-import asyncio
-from collections.abc import Awaitable
-
 import pytest
 
 from gateway.edge import leases
-from gateway.model.policy import Spent
 from gateway.model.rates import Limit, Rule
 from tests.edge.leased import House, rule
 
 HUNDRED = rule((100, 1))
-
-
-async def peeked(house: House, which: Rule, key: bytes = b"u:1") -> Spent:
-    said = house.workers[0].leases.of(which).peek(key)
-    if isinstance(said, Spent):
-        return said
-    asked = asyncio.ensure_future(_await(said))
-    await asyncio.sleep(0)
-    await house.answer_all()
-    return await asked
-
-
-async def _await(said: Awaitable[Spent]) -> Spent:
-    return await said
 
 
 async def test_a_batch_is_spent_without_asking() -> None:
@@ -146,33 +128,6 @@ async def test_a_long_key_goes_by_its_digest() -> None:
     assert len(house.admitted) == 2
 
 
-# To look
-
-
-async def test_a_look_spends_nothing() -> None:
-    house, which = House(), rule((2, 60))
-    for _ in range(5):
-        assert (await peeked(house, which)).remaining == 2
-    assert len(house.workers[0].leases) == 0
-    for left in (1, 0):
-        house.spend(which)
-        await house.answer_all()
-        told = await peeked(house, which)
-        assert (told.allowed, told.remaining) == (left > 0, left)
-    assert told.reset > 0 and len(house.admitted) == 2
-    house.spend(which)
-    await house.answer_all()
-    assert not house.questions and not (await peeked(house, which)).allowed  # known here
-
-
-async def test_a_look_at_what_is_held() -> None:
-    house = House()
-    house.spend(HUNDRED)
-    await house.answer_all()
-    told = await peeked(house, HUNDRED)
-    assert (told.allowed, told.remaining, house.questions) == (True, 99, [])
-
-
 # Without an answer
 
 
@@ -185,7 +140,6 @@ async def test_the_rule_says_what_happens_without_a_link(how: str, allowed: int)
     spent = [house.spend(which) for _ in range(20)]
     assert [each.known for each in spent if each is not None] == [False] * 20
     assert len(house.admitted) == 1 + allowed and house.refused == 20 - allowed
-    assert (await peeked(house, which)).allowed == (how == "allow")
 
 
 async def test_the_share_of_a_worker_is_never_nothing_and_comes_back_with_the_window() -> None:

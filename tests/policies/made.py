@@ -78,8 +78,6 @@ class Plenty:
     def spend(self, key: bytes) -> Spent:
         return Spent(True, 9, 1.0, self.limit)
 
-    peek = spend
-
 
 async def _later(found: Resolution) -> Resolution:
     return found

@@ -43,8 +43,6 @@ class Count:
         spent = Spent(**{"limit": self.rule.limits[0], **said})
         return _later(spent) if self.counts.later else spent
 
-    peek = spend
-
 
 async def _later(spent: Spent) -> Spent:
     await asyncio.sleep(0)
