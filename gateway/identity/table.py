@@ -36,9 +36,14 @@ API = (
 def endpoints(settings: Service) -> tuple[list[Endpoint], list[Endpoint]]:
     """Those under the prefix, and those under their own fixed paths."""
     document: dict[str, Any] = {}
+
+    def filled() -> dict[str, Any]:
+        if not document:  # when it is first asked for: it takes longer than all else at the start
+            openapi.fill(document, settings, mounted)
+        return document
+
     api = [endpoint for each in API for endpoint in each.ROUTES]
-    api.append(document_of.endpoint(document))
+    api.append(document_of.endpoint(filled))
     keys = jwks.ROUTES
     mounted = [(settings.prefix, api)] + ([("", keys)] if "jwks" in settings.serve else [])
-    openapi.fill(document, settings, mounted)
     return api, keys

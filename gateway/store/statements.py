@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,16 +48,22 @@ class Statement:
 
 def load(kind: Kind) -> dict[str, Statement]:
     """All queries, by name: one set of files for both databases."""
+    return {name: Statement(name, sql, order) for name, sql, order in _read(kind)}
+
+
+@cache
+def _read(kind: Kind) -> list[tuple[str, str, tuple[str, ...]]]:
+    """The name, the text and the parameters of each."""
     texts = [path.read_text("utf-8") for path in sorted(_FOLDER.glob("*.sql"))]
     columns = {name: re.findall(r"\w+", told) for text in texts for name, told in _COLUMNS.findall(text)}
-    found = {}
+    found = []
     for text in texts:
         queries = aiosql.from_str(with_columns(text, columns), _DRIVERS[kind])
         orders = getattr(queries.driver_adapter, "var_sorted", {})
         for name in queries.available_queries:
             if not name.endswith("_cursor"):  # aiosql's second form of each
                 sql = getattr(queries, name).sql
-                found[name] = Statement(name, sql, tuple(orders.get(name, ())))
+                found.append((name, sql, tuple(orders.get(name, ()))))
     return found
 
 

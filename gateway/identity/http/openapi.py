@@ -1,5 +1,6 @@
 """GET /openapi.json: the document of this API, made from the very table that is served."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -16,10 +17,10 @@ class DocumentSaid(BaseModel):
     paths: dict[str, Any]
 
 
-def endpoint(document: dict[str, Any]) -> Endpoint:
-    """`document` may be filled after this: it describes this endpoint too."""
+def endpoint(document: Callable[[], dict[str, Any]]) -> Endpoint:
+    """`document` is asked for later: it describes this endpoint too."""
 
     async def openapi(call: Call) -> Reply:
-        return answer(200, document)
+        return answer(200, document())
 
     return Endpoint("GET", PATH, openapi, "This document", answers={200: DocumentSaid})
