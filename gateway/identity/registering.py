@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import msgspec
 
-from gateway.identity import fields, invites, names, recovery, sessions
-from gateway.identity.audit import ADDRESS_TAKEN, SESSION_CREATED, USER_REGISTERED, audit
+from gateway.identity import fields, invites, names, recovery
+from gateway.identity.audit import ADDRESS_TAKEN, USER_REGISTERED, audit
 from gateway.identity.context import Context
 from gateway.identity.hooks import HookFailed, Registration
 from gateway.identity.passwords import Busy
-from gateway.identity.sign_in import SignedIn, busy, from_here
+from gateway.identity.sign_in import SignedIn, busy, finish, from_here
 from gateway.identity.web import Asker, Refused
 from gateway.model import faults
 from gateway.store import accounts as users
@@ -139,15 +139,10 @@ async def _at_once(
     async with context.store.writing() as db:
         invited = await invites.use(db, invite, user.email_key) if invite else ()
         user = await insert(db, user, (USER_ROLE, *invited))
-        opened = await sessions.open_session(context, db, user, asker, cookie=cookie, bearer=bearer)
-        await users.signed_in(db, user.user_id, asker.address)
-        rights = await roles.of(db, user.user_id)
-        session = opened.session.session_id
-        await audit(db, USER_REGISTERED, user.user_id, session=session, asker=asker)
-        await audit(db, SESSION_CREATED, user.user_id, session=session, asker=asker)
+        await audit(db, USER_REGISTERED, user.user_id, asker=asker)
+        signed = await finish(context, db, asker, user, cookie=cookie, bearer=bearer)
         await recovery.write_to_confirm(context, db, user, asker)
-        now = db.now
-    return SignedIn(opened, user, rights.roles, rights.permissions, now)
+    return signed
 
 
 async def _with_confirmation(context: Context, asker: Asker, user: User, invite: str) -> None:

@@ -1,6 +1,7 @@
 """Proving a password: to sign in, and again for what needs a fresh proof; equal work whoever asks."""
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +20,7 @@ from gateway.store.accounts import User
 
 if TYPE_CHECKING:
     from gateway.identity.propagation import Settled
+    from gateway.store.database import Database
 
 NOT_CONFIRMED = "Name or password is not right, or the address is not confirmed yet."
 
@@ -77,17 +79,33 @@ async def _sign_in(
         raise Refused(faults.INVALID_CREDENTIALS, detail)
     renewed = await context.passwords.hash(password) if match.needs_rehash else None
     async with context.store.writing() as db:
-        opened = await sessions.open_session(context, db, user, asker, cookie=cookie, bearer=bearer)
-        await users.signed_in(db, user.user_id, asker.address)
+        signed = await finish(context, db, asker, user, cookie=cookie, bearer=bearer)
         if isinstance(renewed, str) and user.password_hash:  # too busy: another sign-in will do it
             await users.rehash(db, user.user_id, user.password_hash, renewed)
-        rights = await roles.of(db, user.user_id)
-        await audit(db, SESSION_CREATED, user.user_id, session=opened.session.session_id, asker=asker)
-        now = db.now
     if db.revocations:  # of sessions that it crowded out
         await context.propagation.settle(db.revocations)
     await context.limits.lockout.succeeded(tried)
-    return SignedIn(opened, user, rights.roles, rights.permissions, now)
+    return signed
+
+
+async def finish(
+    context: Context,
+    db: "Database",
+    asker: Asker,
+    user: User,
+    methods: Sequence[str] = ("pwd",),
+    level: int = 1,
+    *,
+    cookie: bool = False,
+    bearer: bool = False,
+) -> SignedIn:
+    """The end of every way in, in the transaction of what proved it: the session. Settle `db.revocations`
+    afterwards. Refused as by sessions.open_session."""
+    opened = await sessions.open_session(context, db, user, asker, methods, level, cookie, bearer)
+    await users.signed_in(db, user.user_id, asker.address)
+    rights = await roles.of(db, user.user_id)
+    await audit(db, SESSION_CREATED, user.user_id, session=opened.session.session_id, asker=asker)
+    return SignedIn(opened, user, rights.roles, rights.permissions, db.now)
 
 
 def from_here(asker: Asker, cookie: bool) -> None:
