@@ -17,7 +17,7 @@ from gateway.config.environment import worker_environment
 from gateway.config.faults import ConfigFault, shown
 from gateway.config.loader import Place, Source, at
 from gateway.config.schema_policies import Plugin
-from gateway.config.try_plugins import Step, Trial, Trials
+from gateway.config.trials import Step, Trial, Trials
 from gateway.config.variables import Absent, Filled
 
 WITHIN = 15.0  # seconds for all of them
