@@ -30,7 +30,12 @@ from tests.kit.line import Line, Received
 from tests.kit.scripts import answer
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
 # What a reader may be told to type besides `make` and `postern`.
 PROGRAMS = {
     "curl",
@@ -45,6 +50,9 @@ PROGRAMS = {
     "export",
     "ulimit",
     "nginx",
+    "traefik",
+    "caddy",
+    "envoy",
 }
 GROUPS = {"users", "import", "sessions", "tokens", "keys"}  # of commands
 EVENT = re.compile(r"[a-z]+\.[a-z_]+")
@@ -225,7 +233,7 @@ def test_the_page_of_sign_in_names_every_event() -> None:
 def test_every_key_that_works_today_has_an_example() -> None:
     """Of the gateway, its upstreams and routes, and of sign-in as far as it is here."""
     used = set().union(*(keys_of(yaml.safe_load(whole(block.text))) for block in blocks("yaml")))
-    later = re.compile(rf"forward_auth|.*policies\.|identity\.({'|'.join(LATER)}|connect_\w+|brand\.logo)\b")
+    later = re.compile(rf".*policies\.|identity\.({'|'.join(LATER)}|connect_\w+|brand\.logo)\b")
     wanted = {
         (path.strip("`") + "." if path.startswith("`") else "") + (field.alias or name)
         for path, model in sections(Document, "", set())

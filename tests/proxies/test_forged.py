@@ -25,6 +25,10 @@ ORIGINALS = (
     b"X_Forwarded_Uri: /public/x", b"X_Original_URL: /public/x", b"X-Envoy-Original-Path: /public/x",
     b"X-Auth-Request-Redirect: /public/x", b"X-Forwarded-Proto: https", b"Forwarded: host=public.test",
 )  # fmt: skip
+CLEARED = frozenset(
+    b"x-original-url x-original-uri x-original-method x-forwarded-uri x-forwarded-method x-forwarded-prefix "
+    b"forwarded".split()
+)
 FORGED = frozenset(b"".join(name.lower().split(b"_")).replace(b"-", b"") for name in IDENTITY + SPELLINGS)
 
 
@@ -80,7 +84,7 @@ def test_T06_a_forged_original_does_nothing(proxied: Proxied, person: Person, li
     if answer.status == 200:
         [seen] = proxied.reached
         assert seen.target == b"/api/x" and seen.method == b"GET"
-        if name.startswith(b"x-original-u") or name == b"x-original-method":
+        if name in CLEARED:
             assert b"".join(seen.values(name)) == b"", (proxied.name, seen.headers)
     else:  # where a proxy's configuration can't take it away, it is refused
         assert answer.status in (400, 403) and proxied.reached == [], (proxied.name, answer)
