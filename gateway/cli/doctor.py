@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import typer
 
+from gateway.cli import doctor_issuers
 from gateway.cli.acting import settings_or_exit
 from gateway.cli.doctor_mail import look
 from gateway.cli.output import ConfigOption, JsonOption, print_json, print_table
@@ -52,6 +53,7 @@ def doctor(config: ConfigOption = "routes.yaml", as_json: JsonOption = False) ->
         Finding("mail", *look(service)),
         *_files(),
         *_upstreams(snapshot),
+        *(Finding(f"issuer {name}", state, said) for name, state, said in doctor_issuers.look(service)),
         *_insecure(service, snapshot),
     ]
     failed = any(one.state == "fault" for one in found)

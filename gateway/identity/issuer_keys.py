@@ -121,11 +121,9 @@ class IssuerKeys:
             async with asyncio.timeout(FETCH_WITHIN):
                 found = await self._fetch(self.settings)
         except Exception as error:
-            late = f"it took longer than {FETCH_WITHIN:g} s"
-            reason = late if isinstance(error, TimeoutError) else _reason(error)
             self._pause = min(max(2 * self._pause, FIRST_PAUSE), LAST_PAUSE)
             self._next_try = self._clock() + self._pause
-            log.warning("the keys of issuer %s can't be fetched: %s", self._name, reason)
+            log.warning("the keys of issuer %s can't be fetched: %s", self._name, reason(error))
         else:
             self._keys = usable(found, self.settings.algorithms)
             self._fetched, self._pause = self._clock(), 0.0
@@ -136,8 +134,10 @@ class IssuerKeys:
             self._fetching = None
 
 
-def _reason(error: Exception) -> str:
-    """Other exceptions than ours may hold what came from there."""
+def reason(error: Exception) -> str:
+    """Why a fetch failed. Other exceptions than ours may hold what came from there, or a file's place."""
+    if isinstance(error, TimeoutError):
+        return f"it took longer than {FETCH_WITHIN:g} s"
     return str(error) if isinstance(error, Failed) else type(error).__name__
 
 
