@@ -26,6 +26,11 @@ MORE_ROUTES = """
   - {name: plain, match: {path: /plain/**}, upstream: app, upgrade: [], policies: {authenticate: none}}
   - {name: shared, match: {path: /shared/**}, upstream: app,
      policies: {cors: {origins: ["https://page.test"], credentials: true}}}
+  - {name: acting, match: {path: /acting}, upstream: app,
+     policies: {authenticate: none, plugins: [{class: "tests.kit.plugins:Actor", settings: {mark: x}}]}}
+  - {name: later, match: {path: /later}, upstream: app,
+     policies: {authenticate: none,
+                plugins: [{class: "tests.kit.plugins:Actor", settings: {mark: x, later: true}}]}}
   - {name: gone, match: {path: /gone}, answer: {status: 410, body: moved to /new}}
   - {name: moved, match: {path: /moved}, redirect: {to: /app/new, status: 308}}
 """
