@@ -11,7 +11,7 @@ from gateway.identity import sessions
 from gateway.identity.audit import CREDENTIALS_REMOVED, audit
 from gateway.identity.context import Context
 from gateway.store import accounts as users
-from gateway.store import onetime
+from gateway.store import devices, onetime
 from gateway.store.accounts import User
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ async def prove_address(
     """The user as proved now, read under its lock; settle `db.revocations` afterwards. The first time every
     credential goes, but the password where it was just chosen by who proved the address."""
     if user.email_proved_at is None:
-        if not keep_password:
-            await users.set_password(db, user.user_id, None)
-        await remove_credentials(context, db, user.user_id)
+        await remove_credentials(context, db, user.user_id, "first_proof", keep_password=keep_password)
         await audit(db, CREDENTIALS_REMOVED, user.user_id, asker=asker, why="first proof")
     proved = msgspec.structs.replace(
         user, confirmed=True, email_proved_at=user.email_proved_at or db.now,
@@ -38,7 +36,17 @@ async def prove_address(
     return proved
 
 
-async def remove_credentials(context: Context, db: "Database", user_id: str) -> None:
-    """All but the password: sessions and every key that is still out."""
+async def remove_credentials(
+    context: Context, db: "Database", user_id: str, why: str, *, keep_password: bool = False
+) -> None:
+    """Whatever anybody could come in with."""
+    if not keep_password:
+        await users.set_password(db, user_id, None)
+    await end_access(context, db, user_id, why)
+
+
+async def end_access(context: Context, db: "Database", user_id: str, why: str) -> None:
+    """What every reset ends: sessions, keys that are still out, known browsers."""
     await onetime.drop_all_of(db, user_id)
-    await sessions.end_all(context, db, user_id, "first_proof")
+    await devices.drop_of(db, user_id)
+    await sessions.end_all(context, db, user_id, why)

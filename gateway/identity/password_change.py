@@ -9,7 +9,7 @@ from gateway.identity import roles as role_acts
 from gateway.identity.actors import Actor
 from gateway.identity.audit import PASSWORD_CHANGED, PASSWORD_RESET_MADE, SESSION_CREATED, audit
 from gateway.identity.context import Context
-from gateway.identity.first_proof import prove_address
+from gateway.identity.first_proof import end_access, prove_address
 from gateway.identity.passwords import Busy
 from gateway.identity.recovery import MAILED, RESET_FOR, letter
 from gateway.identity.sign_in import SignedIn, busy, prove
@@ -38,7 +38,8 @@ async def change(
         if user is None or user.password_changed_at != caller.user.password_changed_at:
             raise Refused(faults.INVALID_CREDENTIALS)
         await users.set_password(db, user.user_id, hashed)
-        await onetime.drop_of(db, user.user_id, credentials.RESET)
+        for kind in (credentials.RESET, credentials.NEW_EMAIL):
+            await onetime.drop_of(db, user.user_id, kind)
         await sessions.end_all(context, db, user.user_id, "password_changed")
         user = msgspec.structs.replace(user, password_hash=hashed, password_changed_at=db.now)
         opened = await sessions.open_session(
@@ -66,8 +67,7 @@ async def make_reset(context: Context, user_id: str, actor: Actor) -> tuple[str,
             if held is None:
                 raise Refused(faults.NOT_FOUND)
             await users.set_password(db, user_id, None)
-        await onetime.drop_all_of(db, user_id)
-        await sessions.end_all(context, db, user_id, "password_reset")
+        await end_access(context, db, user_id, "password_reset")
         expires = db.now + RESET_FOR
         await onetime.insert(db, credentials.stored(key), credentials.RESET, expires, user_id)
         await audit(db, PASSWORD_RESET_MADE, user_id, actor.name, asker=actor.asker)
@@ -91,8 +91,7 @@ async def reset(context: Context, asker: Asker, key: str, new: str) -> "Settled"
         if held is None or await onetime.use(db, stored, credentials.RESET) is None:
             raise Refused(faults.INVALID_KEY)
         await users.set_password(db, user.user_id, hashed)
-        await onetime.drop_all_of(db, user.user_id)
-        await sessions.end_all(context, db, user.user_id, "password_reset")
+        await end_access(context, db, user.user_id, "password_reset")
         if mailed:
             await prove_address(context, db, held, asker, keep_password=True)
         await audit(db, PASSWORD_CHANGED, user.user_id, asker=asker, by="reset")

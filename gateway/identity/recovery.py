@@ -42,8 +42,23 @@ async def write_to_confirm(context: Context, db: "Database", user: User | None, 
     await letters.post(context, db, letter("confirm", user, asker, values), CONFIRM_FOR)
 
 
-async def write_taken(context: Context, db: "Database", owner: User, asker: Asker) -> None:
-    """To the owner of an address that somebody registers again; the same work as write_to_confirm."""
+async def write_to_reset(context: Context, db: "Database", user: User | None, asker: Asker) -> None:
+    """The letter with a key for another password; a decoy for nobody."""
+    made = credentials.new(credentials.RESET)
+    expires = db.now + RESET_FOR
+    await onetime.insert(
+        db, credentials.stored(made), credentials.RESET, expires, user.user_id if user else None, MAILED
+    )
+    values = {
+        "link": f"/auth/reset?key={made}", "when": when(db.now), "place": place(asker),
+        "expires": when(expires),
+    }  # fmt: skip
+    await letters.post(context, db, letter("reset", user, asker, values), RESET_FOR)
+
+
+async def write_taken(context: Context, db: "Database", owner: User | None, asker: Asker) -> None:
+    """To the owner of an address that somebody registers again, to nobody where it is only kept for one who
+    had it; the same work as write_to_confirm."""
     for kind in (credentials.CONFIRM, credentials.NOT_ME):
         key = credentials.stored(credentials.new(kind))
         await onetime.insert(db, key, kind, db.now + CONFIRM_FOR, None, MAILED)
@@ -64,7 +79,7 @@ async def confirm(context: Context, asker: Asker, key: str) -> "Settled":
     """The key's user owns the address. The password that it was registered with stays."""
     stored = credentials.stored(key)
     async with context.store.writing() as db:
-        user = await _user_of(db, stored, credentials.CONFIRM)
+        user = await user_of_key(db, stored, credentials.CONFIRM)
         if await onetime.use(db, stored, credentials.CONFIRM) is None:
             raise Refused(faults.INVALID_KEY)
         await onetime.drop_of(db, user.user_id, credentials.NOT_ME)
@@ -79,7 +94,7 @@ async def not_me(context: Context, asker: Asker, key: str) -> "Settled":
     """Somebody else made the account: it goes, as long as nobody has confirmed it."""
     stored = credentials.stored(key)
     async with context.store.writing() as db:
-        user = await _user_of(db, stored, credentials.NOT_ME)
+        user = await user_of_key(db, stored, credentials.NOT_ME)
         if user.confirmed or await onetime.use(db, stored, credentials.NOT_ME) is None:
             raise Refused(faults.INVALID_KEY)
         await revocations.write(db, "revoked", user=user.user_id)
@@ -104,16 +119,7 @@ async def forgot_password(context: Context, asker: Asker, email: str) -> None:
     key = await _asked(context, asker, email)
     async with context.store.writing() as db:
         user = await _known(db, key)
-        made = credentials.new(credentials.RESET)
-        expires = db.now + RESET_FOR
-        await onetime.insert(
-            db, credentials.stored(made), credentials.RESET, expires, user.user_id if user else None, MAILED
-        )
-        values = {
-            "link": f"/auth/reset?key={made}", "when": when(db.now), "place": place(asker),
-            "expires": when(expires),
-        }  # fmt: skip
-        await letters.post(context, db, letter("reset", user, asker, values), RESET_FOR)
+        await write_to_reset(context, db, user, asker)
         await audit(db, RESET_ASKED, user.user_id if user else "", asker=asker)
 
 
@@ -139,7 +145,7 @@ async def _known(db: "Database", key: str) -> User | None:
     return user if user is not None and user.locked_at is None else None
 
 
-async def _user_of(db: "Database", stored: bytes, purpose: str) -> User:
+async def user_of_key(db: "Database", stored: bytes, purpose: str) -> User:
     """The key's user, under the lock; nobody changes it until this unit ends."""
     found = await onetime.by_hash(db, stored, purpose)
     user = await users.locked(db, found.user_id) if found is not None and found.user_id else None

@@ -16,7 +16,7 @@ from gateway.identity.sign_in import SignedIn, busy, finish, from_here
 from gateway.identity.web import Asker, Refused
 from gateway.model import faults
 from gateway.store import accounts as users
-from gateway.store import roles
+from gateway.store import former_addresses, roles
 from gateway.store.accounts import User
 from gateway.store.faults import Conflict, Missing
 
@@ -124,10 +124,13 @@ def taken(conflict: Conflict) -> Refused:
 
 
 async def insert(db: "Database", user: User, given: Sequence[str], by: str = "") -> User:
-    """A new account with its roles."""
+    """A new account with its roles. Raises Conflict: email, username; also for an address that somebody else
+    can still take back."""
     user = await users.insert(
         db, msgspec.structs.replace(user, created_at=db.now, password_changed_at=db.now)
     )
+    if await former_addresses.by_key(db, user.email_key) is not None:
+        raise Conflict("email")
     for role in given:
         await roles.grant(db, user.user_id, role, by)
     return user
@@ -161,17 +164,20 @@ async def _confirm_later(context: Context, asker: Asker, user: User, invite: str
     async with context.store.writing() as db:
         invited = await invites.use(db, invite, user.email_key) if invite else ()
         owner = await users.by_identifier(db, user.email_key)
+        former = await former_addresses.by_key(db, user.email_key)
         namesake = await users.by_identifier(db, user.username_key or "")
         if namesake is not None:
             user = msgspec.structs.replace(user, username=None, username_key=None)
         given = (USER_ROLE, *invited)
-        if owner is None:
+        if owner is None and former is None:
             await insert(db, user, given)
             await recovery.write_to_confirm(context, db, user, asker)
             await audit(db, USER_REGISTERED, user.user_id, asker=asker)
         else:
-            await users.locked(db, owner.user_id)
+            whose = owner.user_id if owner else former.user_id if former else ""
+            await users.locked(db, whose)
+            await former_addresses.by_key(db, user.email_key)
             for _ in given:
-                await roles.of(db, owner.user_id)
+                await roles.of(db, whose)
             await recovery.write_taken(context, db, owner, asker)
-            await audit(db, ADDRESS_TAKEN, owner.user_id, asker=asker)
+            await audit(db, ADDRESS_TAKEN, whose, asker=asker)

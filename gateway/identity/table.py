@@ -10,6 +10,7 @@ from gateway.identity.http import (
     admin_roles,
     admin_sessions,
     admin_users,
+    email,
     events,
     invites,
     jwks,
@@ -28,7 +29,7 @@ from gateway.identity.http import openapi as document_of
 from gateway.identity.web import Endpoint
 
 API = (
-    register, login, reauth, refresh, validate, logout, sessions, me, password, recovery, events,
+    register, login, reauth, refresh, validate, logout, sessions, me, password, recovery, email, events,
     admin_users, invites, admin_roles, admin_sessions, admin_events, admin_keys,
 )  # fmt: skip
 

@@ -18,6 +18,12 @@ def when(milliseconds: int) -> str:
     return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
 
 
+def masked(address: str) -> str:
+    """Such as a…@example.org: enough for who knows it, too little for who doesn't."""
+    local, _, host = address.rpartition("@")
+    return f"{local[:1]}…@{host}"
+
+
 def place(asker: Asker) -> str:
     """Such as "Firefox on Linux, 203.0.113.7". A program's own name is not repeated: it may be anything."""
     known = [_NAMES[word] for word in family(asker.agent).split() if word in _NAMES]

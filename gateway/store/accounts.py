@@ -69,7 +69,8 @@ async def keys_after(db: Database, after: int, most: int) -> list[Keys]:
 
 
 async def insert_new(db: Database, users: Iterable[User], role: str, by: str) -> None:
-    """Many, each with the role; those whose user_id, address or name is taken are left out."""
+    """Many, each with the role; those whose user_id, address or name is taken are left out, and those whose
+    address somebody else had until lately and can take back."""
     given = [msgspec.structs.asdict(user) for user in users]
     for values in given:
         del values["id"]

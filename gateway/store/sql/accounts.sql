@@ -17,17 +17,22 @@ INSERT INTO users (
 ) RETURNING id
 
 -- name: user_insert_new(user_id, username, username_key, meta, email, email_key, password_hash, successful_login_attempts, confirmed, first_name, last_name, protected, locked_at, locked_why, last_login_at, last_login_address, password_changed_at, email_proved_at, created_at)*!
+-- But none whose address somebody can still take back.
 INSERT INTO users (
     user_id, username, username_key, meta, email, email_key, password_hash, successful_login_attempts,
     confirmed, first_name, last_name, protected, locked_at, locked_why, last_login_at, last_login_address,
     password_changed_at, email_proved_at, created_at,
     inserted_at, updated_at
-) VALUES (
+)
+SELECT
     :user_id, :username, :username_key, :meta, :email, :email_key, :password_hash,
     :successful_login_attempts, :confirmed, :first_name, :last_name, :protected, :locked_at, :locked_why,
     :last_login_at, :last_login_address, :password_changed_at, :email_proved_at, :created_at,
     postern_timestamp(:created_at), postern_timestamp(:created_at)
-) ON CONFLICT DO NOTHING
+WHERE NOT EXISTS (
+    SELECT 1 FROM former_addresses WHERE email_key = :email_key AND expires_at > postern_now()
+)
+ON CONFLICT DO NOTHING
 
 -- name: user_role_if_there(user_id, role, by, now)*!
 INSERT INTO user_roles (user_id, role, granted_at, granted_by)
