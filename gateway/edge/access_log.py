@@ -8,10 +8,12 @@ import select
 import stat
 import threading
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from gateway.edge.kept import Kept
 from gateway.model.credentials import SHORTEST_TOKEN, redacted
 from gateway.model.exchange import Exchange
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 LONGEST_LINE = 4096  # what the kernel writes to a pipe in one piece (PIPE_BUF)
 _LONGEST_PATH, _LONGEST_AGENT, _LONGEST_QUERY = 1500, 200, 500
 _FLUSH_AFTER = 0.05
+_TOGETHER = 64  # lines: as many as stay in the processor's cache until they are one piece
 _FLUSH_AFTER_LINES = 4096
 _LAST_WORDS = 2.0  # seconds for what is waiting when the worker ends
 _QUEUED_AT_MOST = 8 * 1024 * 1024
@@ -56,10 +59,13 @@ class AccessLog:
     """Where the lines of one worker go: gathered for a moment, then handed to a sink that never blocks the
     loop."""
 
-    def __init__(self, to: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, to: str, loop: asyncio.AbstractEventLoop, kept: Kept) -> None:
         self._to = to
         self._loop = loop
+        self._kept = kept
         self._lines: list[bytes] = []
+        self._pieces: list[bytes] = []  # of the same moment, but earlier
+        self._gathered = 0  # lines in them
         self._sink = _sink(to, loop)
         self._dropped = 0  # by sinks that are no more
 
@@ -79,15 +85,28 @@ class AccessLog:
     def add(self, line: bytes) -> None:
         lines = self._lines
         lines.append(line)
-        if len(lines) == 1:
+        count = len(lines)
+        if count == _TOGETHER:
+            self.gather()
+        elif count == 1 and not self._pieces:
             self._loop.call_later(_FLUSH_AFTER, self.flush)
-        elif len(lines) >= _FLUSH_AFTER_LINES:
-            self.flush()
 
-    def flush(self) -> None:
+    def gather(self) -> None:
+        """Put the last lines together. They are kept for a while, too."""
         lines, self._lines = self._lines, []
         if lines:
-            self._sink.write(lines)
+            piece = b"".join(lines)
+            self._kept.add(lines, piece)
+            self._pieces += [piece] if self._sink.whole else _packed(lines)
+            self._gathered += len(lines)
+            if self._gathered >= _FLUSH_AFTER_LINES:
+                self.flush()
+
+    def flush(self) -> None:
+        self.gather()
+        pieces, self._pieces, self._gathered = self._pieces, [], 0
+        if pieces:
+            self._sink.write(pieces)
 
     def close(self) -> None:
         """Write what is waiting, for at most two seconds."""
@@ -96,9 +115,10 @@ class AccessLog:
 
 
 class Sink(Protocol):
-    dropped: int
+    dropped: int  # lines
+    whole: bool  # takes pieces longer than LONGEST_LINE without tearing
 
-    def write(self, lines: list[bytes]) -> None: ...
+    def write(self, pieces: list[bytes]) -> None: ...
     def close(self) -> None: ...
 
 
@@ -127,6 +147,8 @@ def _sink(to: str, loop: asyncio.AbstractEventLoop) -> Sink:
 class PipeSink:
     """A pipe or terminal: pieces of at most PIPE_BUF are written whole, or, when it is full, later."""
 
+    whole = False
+
     def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
         self.dropped = 0
         self._fd = fd
@@ -134,11 +156,11 @@ class PipeSink:
         self._pieces: collections.deque[bytes] = collections.deque()
         self._full = False
 
-    def write(self, lines: list[bytes]) -> None:
+    def write(self, pieces: list[bytes]) -> None:
         if len(self._pieces) * LONGEST_LINE > _QUEUED_AT_MOST:
-            self.dropped += len(lines)
+            self.dropped += _count(pieces)
             return
-        self._pieces += _packed(lines)
+        self._pieces += pieces
         if not self._full:
             self._drain()
 
@@ -156,7 +178,7 @@ class PipeSink:
                 self._loop.add_writer(self._fd, self._drain)
             return
         except OSError:  # nobody reads it any more
-            self.dropped += sum(piece.count(b"\n") for piece in pieces)
+            self.dropped += _count(pieces)
             pieces.clear()
         if self._full:
             self._full = False
@@ -173,36 +195,43 @@ class PipeSink:
 
 
 class FileSink:
-    """A file or a socket, which may make its writer wait: so a thread does. It gets few large pieces: handing
-    the interpreter's lock from thread to thread costs more than the writing."""
+    """A file or a socket, which may make its writer wait: so a thread does. It is woken seldom: handing the
+    interpreter's lock from thread to thread costs more than the writing."""
 
     def __init__(self, fd: int) -> None:
         self.dropped = 0
         self._fd = fd
-        self._whole = stat.S_ISREG(os.fstat(fd).st_mode)  # a file takes larger pieces without tearing
-        self._pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.whole = stat.S_ISREG(os.fstat(fd).st_mode)
+        self._pieces: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
         self._queued = 0
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
-    def write(self, lines: list[bytes]) -> None:
+    def write(self, pieces: list[bytes]) -> None:
         if self._queued > _QUEUED_AT_MOST:
-            self.dropped += len(lines)
+            self.dropped += _count(pieces)
             return
-        for piece in [b"".join(lines)] if self._whole else _packed(lines):
-            self._queued += len(piece)
-            self._pieces.put(piece)
+        self._queued += sum(map(len, pieces))
+        self._pieces.put(pieces)
 
     def _run(self) -> None:
-        while (piece := self._pieces.get()) is not None:
-            size = len(piece)
-            try:
-                while piece:
-                    piece = piece[os.write(self._fd, piece) :]
-            except OSError:
-                self.dropped += piece.count(b"\n")
-            self._queued -= size
+        while (pieces := self._pieces.get()) is not None:
+            if self.whole:
+                self._write(pieces)
+            else:
+                for piece in pieces:
+                    self._write([piece])
+            self._queued -= sum(map(len, pieces))
         os.close(self._fd)
+
+    def _write(self, pieces: list[bytes]) -> None:
+        try:
+            while pieces:
+                written = os.writev(self._fd, pieces)
+                rest = b"".join(pieces)[written:] if written < sum(map(len, pieces)) else b""
+                pieces = [rest] if rest else []
+        except OSError:
+            self.dropped += _count(pieces)
 
     def retire(self) -> None:
         """Nothing more comes: the thread writes what is there, closes, and ends."""
@@ -211,6 +240,11 @@ class FileSink:
     def close(self) -> None:
         self.retire()
         self._thread.join(_LAST_WORDS)
+
+
+def _count(pieces: Iterable[bytes]) -> int:
+    """How many lines they are."""
+    return sum(piece.count(b"\n") for piece in pieces)
 
 
 def _packed(lines: list[bytes]) -> list[bytes]:

@@ -26,7 +26,7 @@ from gateway.edge.downstream import Downstream
 from gateway.edge.forward_auth import Verifier
 from gateway.edge.health import HealthChecker
 from gateway.edge.identities import Identities
-from gateway.edge.kept import LONG, Kept
+from gateway.edge.kept import Kept
 from gateway.edge.leases import Leases
 from gateway.edge.listeners import Listener
 from gateway.edge.live import IDENTITY, Live
@@ -72,7 +72,7 @@ class Worker:
         self.draining = False
         self._logs: dict[str, AccessLog] = {}
         self._lines = LineWriter()
-        self.kept = Kept()
+        self._kept = Kept()
         self._listeners: list[Listener] = []
         self._tls: ServerTls | None = None
         self._tls_looked_at = 0.0
@@ -83,7 +83,7 @@ class Worker:
 
     async def start(self, message: frames.Message) -> None:
         snapshot = config.decode(message["snapshot"])
-        self.kept = Kept(message.get("workers") or 1)
+        self._kept = Kept(message.get("workers") or 1)
         if snapshot.tls is not None:
             self._tls = ServerTls(snapshot.tls, log.warning)
         self._meet_identity(message, snapshot)
@@ -174,7 +174,7 @@ class Worker:
 
     def log_to(self, to: str) -> AccessLog:
         if to not in self._logs:
-            self._logs[to] = AccessLog(to, self.loop)
+            self._logs[to] = AccessLog(to, self.loop, self._kept)
         return self._logs[to]
 
     # Connections and requests
@@ -201,10 +201,14 @@ class Worker:
                     route.counters.authenticated(code)
         access_log = route.log
         if access_log is not None and (route.log_sample >= 1.0 or random.random() < route.log_sample):
-            line = self._lines.line(exchange, route, now)
-            access_log.add(line)
-            (self.kept.add if len(line) <= LONG else self.kept.add_long)(line)
+            access_log.add(self._lines.line(exchange, route, now))
         return now
+
+    def find(self, request_id: str) -> list[bytes]:
+        """The last lines of the access log that are of this request."""
+        for access_log in self._logs.values():
+            access_log.gather()
+        return self._kept.find(request_id)
 
     def log_crash(self, what: str, exchange: Exchange) -> None:
         log.exception(
@@ -341,7 +345,7 @@ async def serve(control: socket.socket) -> int:
             elif kind == "collect":
                 tell({"t": "counters", "id": message["id"], "samples": worker.samples()})
             elif kind == "find":
-                tell({"t": "found", "id": message["id"], "lines": worker.kept.find(message["request_id"])})
+                tell({"t": "found", "id": message["id"], "lines": worker.find(message["request_id"])})
             elif kind == "drain":
                 draining = draining or asyncio.ensure_future(worker.drain(message["timeout"]))
     with contextlib.suppress(OSError):

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.edge.access_log import LONGEST_LINE, AccessLog, LineWriter, PipeSink
+from gateway.edge.kept import Kept
 from gateway.model import faults
 from gateway.model.exchange import Exchange
 
@@ -72,7 +73,7 @@ def test_T25_a_token_that_a_client_put_where_it_is_told_is_cut_out(token: bytes)
 
 def test_a_file_gets_every_line(tmp_path: Path) -> None:
     async def write() -> None:
-        log = AccessLog(str(tmp_path / "log"), asyncio.get_running_loop())
+        log = AccessLog(str(tmp_path / "log"), asyncio.get_running_loop(), Kept())
         for number in range(10_000):
             log.add(b"%d\n" % number)
         log.close()
@@ -115,13 +116,13 @@ def test_a_full_pipe_holds_nobody_up_and_loses_only_what_is_counted() -> None:
 def test_a_log_that_cannot_be_written_says_where_and_what_to_do(tmp_path: Path) -> None:
     loop = asyncio.new_event_loop()
     with pytest.raises(ValueError, match=r"missing/log: no such file or directory; .*`access_log\.to`"):
-        AccessLog(str(tmp_path / "missing/log"), loop)
+        AccessLog(str(tmp_path / "missing/log"), loop, Kept())
     loop.close()
 
 
 def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     async def write() -> None:
-        log = AccessLog(str(tmp_path / "log"), asyncio.get_running_loop())
+        log = AccessLog(str(tmp_path / "log"), asyncio.get_running_loop(), Kept())
         log.add(b"before\n")
         (tmp_path / "log").rename(tmp_path / "log.1")
         log.reopen()
