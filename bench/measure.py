@@ -10,6 +10,7 @@ from typing import NamedTuple
 CONNECTIONS = 32
 TOKENS = 10_000
 TOKENS_FILE = "tokens.txt"
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 # 8 headers of a browser and a credential out of 10,000, one a line of the file TOKENS; the requests are
 # written once, before the clock runs.

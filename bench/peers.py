@@ -34,6 +34,9 @@ routes:
     match: {{path: /api/**}}
     upstream: app
     policies:
+      bind: {{address: prefix, agent: family, on_mismatch: step_up}}
+      require: {{roles: [user]}}
+      rate_limit: {{name: orders-user, limit: 6000/minute, key: user}}
       security_headers: standard
       request_headers: {{set: {{X-Tenant: acme}}, remove: [X-Debug]}}
       response_headers: {{set: {{X-Served-By: gateway}}, remove: [Server]}}
@@ -194,10 +197,11 @@ def check(peer: Peer, token: str) -> None:
 def ask(peer: Peer, token: str) -> tuple[http.client.HTTPResponse, str]:
     """One request, as soon as the peer is ready."""
     deadline = time.monotonic() + 20
+    headers = {"Authorization": f"Bearer {token}", "User-Agent": measure.AGENT}
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", peer.port, timeout=5)
         try:
-            connection.request("GET", "/api/orders/42", headers={"Authorization": f"Bearer {token}"})
+            connection.request("GET", "/api/orders/42", headers=headers)
             reply = connection.getresponse()
             if reply.status != 503 or time.monotonic() > deadline:
                 return reply, reply.read().decode()

@@ -7,10 +7,12 @@ import time
 import uuid
 from pathlib import Path
 
+from bench.measure import AGENT
 from gateway.identity.secrets import Secrets
 from gateway.identity.tokens import Tokens
+from gateway.model.agents import family
 from gateway.model.credentials import new_id
-from gateway.store import accounts, sessions
+from gateway.store import accounts, roles, sessions
 from gateway.store.accounts import User
 from gateway.store.database import Store
 from gateway.store.sessions import Session
@@ -32,6 +34,7 @@ async def fill(url: str, secret: str, count: int, *, presented: bool) -> list[tu
                 if number % SESSIONS_EACH == 0:
                     user = str(uuid.uuid4())
                     await accounts.insert(db, _user(user, number, db.now))
+                    await roles.grant(db, user, "user", "bench")
                 session = _session(user, secrets.newest, db.now, presented)
                 await sessions.insert(db, session)
                 ids = (session.session_id, session.salt, session.key_id, session.generation)
@@ -53,8 +56,9 @@ def _session(user_id: str, key_id: str, now: int, presented: bool) -> Session:
     return Session(
         session_id=new_id(), user_id=user_id, salt=os.urandom(16), key_id=key_id, generation=1,
         min_generation=1, rotated_at=now, access_until=now + DAY, cookie_generation=1, cookie_rotated_at=now,
-        family="", address="127.0.0.1", agent="", proved_at=now, created_at=now, last_seen_at=now,
-        idle_until=now + 30 * DAY, absolute_until=now + 90 * DAY, presented_at=now if presented else None,
+        family=family(AGENT), address="127.0.0.1", agent=AGENT, proved_at=now, created_at=now,
+        last_seen_at=now, idle_until=now + 30 * DAY, absolute_until=now + 90 * DAY,
+        presented_at=now if presented else None,
     )  # fmt: skip
 
 
