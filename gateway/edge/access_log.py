@@ -325,7 +325,7 @@ class LineWriter:
                 [{"policy": name, "code": code} for name, code in exchange.verdicts[:8]]
             )
         if exchange.why:
-            more += b',"why":' + _to_json(exchange.why[:200])
+            more += b',"why":' + _to_json(redacted(exchange.why)[:200])
         if route.log_query and exchange.query:
             more += b',"query":' + self._json(exchange.query)
         return more

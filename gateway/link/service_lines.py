@@ -5,18 +5,23 @@ import time
 
 import msgspec
 
+from gateway.model.credentials import redacted
+
 _USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
 class Lines(logging.Formatter):
     """A record in the form of the supervisor's own; what was given as `extra` becomes fields, and in JSON the
-    traceback too."""
+    traceback too. Tokens are taken out: what an error says may hold what a client sent (T25)."""
 
     def __init__(self, *, readable: bool) -> None:
         super().__init__()
         self._readable = readable
 
     def format(self, record: logging.LogRecord) -> str:
+        return redacted(self._line(record))
+
+    def _line(self, record: logging.LogRecord) -> str:
         level, message = record.levelname.lower(), record.getMessage()
         fields = {key: str(value) for key, value in record.__dict__.items() if key not in _USUAL}
         error = self.formatException(record.exc_info) if record.exc_info else ""

@@ -4,7 +4,10 @@ import json
 import logging
 import sys
 
+import pytest
+
 from gateway.link.service_lines import Lines
+from gateway.model.credentials import ACCESS, new
 
 
 def record(message: str, *args: object, broken: bool = False) -> logging.LogRecord:
@@ -36,3 +39,16 @@ def test_a_terminal_gets_a_readable_line() -> None:
     assert first[8:] == " warning it broke  route=orders"
     assert rest[-1] == "RuntimeError: a defect"
     assert Lines(readable=True).format(record("all well")).endswith("warning all well  route=orders")
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_T25_a_token_in_an_error_is_not_told(readable: bool) -> None:
+    """Not even where a plugin raises with the very header that it could not read."""
+    token = new(ACCESS)
+    try:
+        raise ValueError(f"can't read {token}")
+    except ValueError:
+        made = logging.LogRecord("any", logging.ERROR, "file", 1, "%s failed", (token,), sys.exc_info())
+    line = Lines(readable=readable).format(made)
+    assert token not in line and "can't read psa_…" in line
+    assert readable or json.loads(line)["message"] == "psa_… failed"

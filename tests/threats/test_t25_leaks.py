@@ -50,6 +50,8 @@ def wrong_places(secret: str) -> list[bytes]:
         *places,
         request("/api/auth/sessions/" + secret, method=b"DELETE", body=b""),
         request("/app/" + secret),
+        request("/app//" + secret),
+        request("/app/%zz/" + secret),
         request("/app/x", b"User-Agent: curl " + text),
     ]
 
