@@ -28,7 +28,8 @@ def _pair(pair: str) -> str:
 
 def line(text: str) -> str:
     """A header line, likewise; a request line or status line only loses the tokens in it."""
-    name, colon, value = text.partition(": ")
+    name, colon, value = text.partition(":")
     if not colon or " " in name:
         return redacted(text)
-    return f"{name}: {value_of(name, value)}"
+    bare = value.lstrip(" \t")
+    return f"{name}:{value.removesuffix(bare)}{value_of(name, bare)}"

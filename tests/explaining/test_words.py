@@ -79,6 +79,8 @@ def test_a_credential_is_added_but_never_doubled() -> None:
         ("Set-Cookie: postern=c; Path=/", "Set-Cookie: (hidden)"),
         ("X-Api-Key: k", "X-Api-Key: (hidden)"),
         ("X-Upstream-Token: t", "X-Upstream-Token: (hidden)"),
+        ("X-Upstream-Token:t", "X-Upstream-Token:(hidden)"),
+        ("Authorization:Basic \tdTpw", "Authorization:Basic (hidden)"),
         (f"Referer: /x?t={TOKEN}", "Referer: /x?t=psa_…"),
         (f"GET /x?{TOKEN} HTTP/1.1", "GET /x?psa_… HTTP/1.1"),
         ("Access-Control-Allow-Credentials: true", "Access-Control-Allow-Credentials: true"),
