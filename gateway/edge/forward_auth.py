@@ -5,6 +5,7 @@ is told. A status below 300 lets the request through, so only `_allow` writes on
 """
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.config import snapshot as config
@@ -81,15 +82,31 @@ class _OneRoute:
         return self._route.opt_ins if self._route is not None else 0
 
 
+class Question(Exchange):
+    """A request that another proxy asks about."""
+
+    forward_auth = True
+    __slots__ = ()
+
+
 class Answered:
     """The identity headers of one configuration: an answer has all of them, so that copying one overwrites
     a forged one."""
 
-    __slots__ = ("names", "nobody")
+    __slots__ = ("_head", "_second", "names", "nobody")
 
     def __init__(self, settings: config.Identity) -> None:
         self.names = header_names(settings.headers, settings.forward_meta)
         self.nobody = with_all(b"", self.names)
+        self._second = -1
+        self._head = b""
+
+    def head(self, now: float) -> bytes:
+        """What every yes of a second begins with."""
+        second = int(now)
+        if second != self._second:
+            self._second, self._head = second, _YES_HEAD + replies.http_date() + b"\r\n"
+        return self._head
 
     def lines(self, exchange: Exchange) -> bytes:
         who, added = exchange.who, exchange.request_add
@@ -128,8 +145,10 @@ class Verifier(Downstream):
         if self.worker.live is not self.live:
             arrival.settle(self, self.worker.live)
             self._settle()
-        exchange = self.exchange = arrival.blank(self)
-        exchange.forward_auth = True
+        trace_id, traceparent = self.worker.ids.take()
+        exchange = self.exchange = Question(
+            monotonic(), self.peer, self.live.nowhere, False, b"", trace_id, trace_id, traceparent
+        )
         exchange.server = _NOWHERE
         try:
             verdict: Verdict = self._read(exchange, head)
@@ -264,11 +283,12 @@ class Verifier(Downstream):
 
     def _yes(self, exchange: Exchange) -> bytes:
         who, value = exchange.who, exchange.authorization
+        answered = self.live.answered
         usual = who is not None and exchange.request_add is who.block and who.answer
-        lines = who.answer if who is not None and usual else self.live.answered.lines(exchange)
+        lines = who.answer if who is not None and usual else answered.lines(exchange)
         simple = value[:11] == b"Bearer psa_" and not (exchange.cookie or exchange.route.forward_credential)
-        return b"%b%b\r\n%b%b%bX-Request-Id: %b\r\n%b\r\n" % (
-            _YES_HEAD, replies.http_date(), lines, _TAKEN if simple else _credentials(exchange),
+        return b"%b%b%b%bX-Request-Id: %b\r\n%b\r\n" % (
+            answered.head(exchange.began), lines, _TAKEN if simple else _credentials(exchange),
             exchange.reply_add, exchange.request_id,
             b"" if self.keep and exchange.version else replies.connection_line(exchange, keep=self.keep),
         )  # fmt: skip
