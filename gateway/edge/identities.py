@@ -297,7 +297,9 @@ class Identities:
                 return found if isinstance(found, Identified | BadCredential | Refuse) else await found
             return entry
         entry = self._entries.get(key)
-        if entry is None or entry.kind != kind or not self.vouched(entry, exchange.route.serve_stale):
+        if entry is None or entry.kind != kind or boottime() >= entry.expires:
+            return UNAVAILABLE
+        if not self.vouched(entry, exchange.route.serve_stale):
             return UNAVAILABLE
         self.stale += 1
         return entry

@@ -166,6 +166,18 @@ async def test_until_expiry_is_not_longer() -> None:
         assert code(await resolve(made.identities, exchange=forever)) == "identity_unavailable"
 
 
+async def test_t18_what_has_expired_is_over_within_the_lease_too() -> None:
+    async with house() as made:
+        made.peer.knows(TOKEN, expires_in=0.05)
+        await resolve(made.identities)
+        await made.shut()
+        made.link.last_answer -= 2.0
+        await asyncio.sleep(0.06)
+        assert now() < made.link.lease
+        assert code(await resolve(made.identities)) == "identity_unavailable"
+        assert made.identities.stale == 0
+
+
 async def test_after_a_reconnect_nothing_is_known() -> None:
     async with house() as made:
         made.peer.knows(TOKEN)
