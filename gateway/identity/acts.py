@@ -33,7 +33,9 @@ _LONGEST_WHY = 200
 _WHAT = {
     ACCESS: "access token", REFRESH: "refresh token", COOKIE: "session cookie", "psk_": "API key",
     "psc_": "confirmation key", "psp_": "reset key", "psm_": "magic link", "psx_": "second-step token",
-    "psi_": "invite", "pse_": "edge key",
+    "psi_": "invite", "pse_": "edge key", "psd_": "key of \"this was not me\"",
+    "psn_": "key for another address", "psu_": "key for the old address", "psl_": "key to unlock",
+    "psv_": "cookie of a known browser",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ USER_CONFIRMED = "user.confirmed"
 USER_DELETED = "user.deleted"
 USER_LOCKED = "user.locked"
 USER_UNLOCKED = "user.unlocked"
+USER_LET_IN = "user.let_in"  # by the mailed link, after too many wrong passwords from everywhere
 ROLES_CHANGED = "user.roles_changed"
 META_CHANGED = "user.meta_changed"
 USERS_IMPORTED = "users.imported"

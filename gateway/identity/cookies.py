@@ -1,6 +1,14 @@
-"""The session cookie as it is set and cleared (RFC 6265bis): which name, which attributes."""
+"""Our cookies as they are set and cleared (RFC 6265bis): which name, which attributes."""
+
+import msgspec
 
 from gateway.config.service import Cookie
+
+
+def of_device(cookie: Cookie) -> Cookie:
+    """The cookie by which a browser is known again, beside this one of sessions: of one host, always."""
+    name = "__Host-postern-device" if cookie.secure else "postern-device"
+    return msgspec.structs.replace(cookie, name=name, domain="")
 
 
 def set_cookie(cookie: Cookie, value: str, max_age: float) -> str:

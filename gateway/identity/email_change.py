@@ -9,7 +9,7 @@ from gateway.identity.audit import EMAIL_ASKED, EMAIL_CHANGED, EMAIL_UNDONE, aud
 from gateway.identity.context import Context
 from gateway.identity.first_proof import remove_credentials
 from gateway.identity.letters import Letter
-from gateway.identity.recovery import letter, user_of_key, write_to_reset
+from gateway.identity.recovery import user_of_key, write_to_reset
 from gateway.identity.telling import masked, place, when
 from gateway.identity.web import Asker, Caller, Refused, challenge
 from gateway.model import credentials, faults
@@ -63,7 +63,7 @@ async def begin(context: Context, caller: Caller, asker: Asker, email: str) -> N
         told = (
             Letter("email_new", wanted.address, user.username or "", asker.language, to_new)
             if free
-            else letter("taken", owner, asker, to_owner)
+            else letters.to_user("taken", owner, asker, to_owner)
         )
         await letters.post(context, db, told, CHANGE_FOR)
         await audit(db, EMAIL_ASKED, user.user_id, session=session.session_id, asker=asker)
@@ -150,7 +150,7 @@ async def _tell_old(
         "new": masked(new), "undo": f"/auth/undo?key={undo_key}" if undo_key else "",
         "when": when(db.now), "place": place(asker), "expires": when(db.now + UNDO_FOR),
     }  # fmt: skip
-    await letters.post(context, db, letter("email_old", user, asker, values))
+    await letters.post(context, db, letters.to_user("email_old", user, asker, values))
 
 
 def _checked(context: Context, user: User, email: str) -> "Email":

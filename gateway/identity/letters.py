@@ -9,6 +9,8 @@ from gateway.identity.context import Context
 from gateway.identity.outbox import KEPT, NOTHING
 
 if TYPE_CHECKING:
+    from gateway.identity.web import Asker
+    from gateway.store.accounts import User
     from gateway.store.database import Database
 
 MAIL = "mail"
@@ -25,6 +27,13 @@ class Letter(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Letter({self.name})"
+
+
+def to_user(name: str, user: "User | None", asker: "Asker", values: Mapping[str, str]) -> Letter | None:
+    """In the language of whoever asked; None for nobody."""
+    if user is None:
+        return None
+    return Letter(name, user.email, user.username or "", asker.language, values)
 
 
 async def post(context: Context, db: "Database", letter: Letter | None, kept: int = KEPT) -> None:

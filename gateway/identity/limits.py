@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from gateway.store.limiters import Counter
 
 
-# How often, by the measure of refreshes: a user's changes of the profile; an address's looks at tokens, which
-# whole services ask for.
-_AS_REFRESH = {"profile": 1, "validate": 50}
+# How often, by the measure of another, times so much: a user's changes of the profile; an address's looks at
+# tokens, which whole services ask for; letters to unlock. These are counted apart from letters that are asked
+# for: what is left of those must not tell whether one was sent.
+_AS = {"profile": ("refresh", 1), "validate": ("refresh", 50), "unlock": ("mail_account", 1)}
 
 
 class Limits:
@@ -44,6 +45,14 @@ class Limits:
         """Likewise for somebody who is signed in, from wherever."""
         await self._count(name, user_id)
 
+    async def allows(self, name: str, key: str, asker: Asker) -> bool:
+        """check_account, for what is simply left out when it has been enough."""
+        try:
+            await self.check_account(name, key, asker)
+        except Refused:
+            return False
+        return True
+
     async def _count(self, name: str, key: str) -> None:
         rule = self._rules.get(name)
         if rule is None:
@@ -55,8 +64,8 @@ class Limits:
 
 def _rules(settings: Service) -> dict[str, Rule]:
     given = dict(settings.limits)
-    for name, times in _AS_REFRESH.items():
-        if "refresh" in given:
-            amount, seconds = given["refresh"]
+    for name, (measure, times) in _AS.items():
+        if measure in given:
+            amount, seconds = given[measure]
             given[name] = amount * times, seconds
     return {name: Rule(f"identity.{name}", amount, seconds) for name, (amount, seconds) in given.items()}

@@ -1,4 +1,4 @@
-"""Waiting after wrong passwords: for each account and network, and for an account over all of them."""
+"""Wrong passwords: who has to wait, for each account and network, and who needs a mailed link besides."""
 
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from gateway.store.limiters import Counter
 
 REMEMBERED = 24 * 3600  # seconds after its first failure, after which counting begins anew
-FROM_EVERYWHERE = (
-    100  # failures of an account, after which each makes all but the last sign-in's network wait
-)
+FROM_EVERYWHERE = 100  # failures of an account, after which a password alone opens it for known browsers only
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -22,13 +20,24 @@ class Attempt(msgspec.Struct, frozen=True):
 
     account: str
     network: str
-    known: bool  # the account's last sign-in came from this network
+    known: bool  # by a browser that the account has been signed in from
 
 
-def attempt(key: str, address: str, last_address: str = "") -> Attempt:
-    """`key`: as `account` takes it; `last_address`: of the account's last sign-in."""
-    network = _network(address)
-    return Attempt(account(key), network, bool(last_address) and network == _network(last_address))
+class Failed(msgspec.Struct, frozen=True):
+    """What a failure has come to."""
+
+    failures: int  # of the account, from this network
+    first: bool  # the one that made it so that strangers need a mailed link
+    link: bool  # it made it so, or who tried this needs one
+
+
+def attempt(key: str, address: str, known: bool = False) -> Attempt:
+    """`key`: as `account` takes it."""
+    return Attempt(account(key), _network(address), known)
+
+
+def same_network(one: str, other: str) -> bool:
+    return bool(one) and _network(one) == _network(other)
 
 
 def _network(address: str) -> str:
@@ -63,21 +72,28 @@ class Lockout:
 
     async def waits(self, tried: Attempt) -> bool:
         """Whether nothing counts that this one tries just now."""
-        here = await self._counter.get(_waiting(_here(tried)))
-        everywhere = await self._counter.get(_waiting(tried.account))
-        # Else somebody who guesses from many places would keep the owner out of a place of his own.
-        return bool(here or (everywhere and not tried.known))
+        return bool(await self._counter.get(_waiting(_here(tried)))) or await self.needs_link(tried)
 
-    async def failed(self, tried: Attempt) -> int:
-        """Counts a failure, also of one who waits, who then waits longer; how many there were."""
+    async def needs_link(self, tried: Attempt) -> bool:
+        """Whether the account is being guessed at from everywhere, and this is nobody it knows."""
+        if tried.known or await self._counter.get(_failures(tried.account)) < FROM_EVERYWHERE:
+            return False
+        return not await self._counter.get(_let_in(_here(tried)))
+
+    async def failed(self, tried: Attempt) -> Failed:
+        """Counts a failure, also of one who waits, who then waits longer."""
         here = _here(tried)
         failures = await self._counter.incr(_failures(here), REMEMBERED)
         await self._wait(here, failures, wait_after(failures, self._free, self._longest))
         everywhere = await self._counter.incr(_failures(tried.account), REMEMBERED)
-        # Not made longer by failures during it: else one guess in a while would keep the owner out for ever.
-        if everywhere >= FROM_EVERYWHERE and not await self._counter.get(_waiting(tried.account)):
-            await self._wait(tried.account, everywhere, self._longest)
-        return failures
+        first = everywhere == FROM_EVERYWHERE
+        return Failed(failures, first, first or await self.needs_link(tried))
+
+    async def let_in(self, tried: Attempt) -> None:
+        """Who came by the mailed link: from its network the password is enough again, also for programs that
+        keep no cookie."""
+        await self._counter.clear(_let_in(_here(tried)))
+        await self._counter.incr(_let_in(_here(tried)), REMEMBERED, FROM_EVERYWHERE)
 
     async def succeeded(self, tried: Attempt) -> None:
         """Failures from here are forgotten; those from everywhere are not, for others may be guessing."""
@@ -87,7 +103,6 @@ class Lockout:
     async def forget(self, key: str) -> None:
         """What an account's failures everywhere have brought about."""
         await self._counter.clear(_failures(account(key)))
-        await self._counter.clear(_waiting(account(key)))
 
     async def _wait(self, key: str, failures: int, seconds: float) -> None:
         if not seconds:
@@ -107,3 +122,7 @@ def _failures(key: str) -> str:
 
 def _waiting(key: str) -> str:
     return f"waiting {key}"
+
+
+def _let_in(key: str) -> str:
+    return f"let in {key}"

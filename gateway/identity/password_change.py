@@ -4,19 +4,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.identity import fields, letters, sessions
+from gateway.identity import devices, fields, letters, sessions
 from gateway.identity import roles as role_acts
 from gateway.identity.actors import Actor
 from gateway.identity.audit import PASSWORD_CHANGED, PASSWORD_RESET_MADE, SESSION_CREATED, audit
 from gateway.identity.context import Context
 from gateway.identity.first_proof import end_access, prove_address
 from gateway.identity.passwords import Busy
-from gateway.identity.recovery import MAILED, RESET_FOR, letter
+from gateway.identity.recovery import MAILED, RESET_FOR
 from gateway.identity.sign_in import SignedIn, busy, prove
 from gateway.identity.telling import place, when
 from gateway.identity.web import Asker, Caller, Refused
 from gateway.model import credentials, faults
 from gateway.store import accounts as users
+from gateway.store import devices as device_rows
 from gateway.store import onetime, roles
 from gateway.store.accounts import User
 
@@ -46,6 +47,10 @@ async def change(
             context, db, user, asker, tuple(old.methods.split(",")), old.level,
             cookie=bool(old.cookie_mode), bearer=caller.by == "bearer",
         )  # fmt: skip
+        await device_rows.drop_of(db, user.user_id)
+        if old.cookie_mode:
+            known = await devices.remember(context, db, user.user_id, asker)
+            opened = msgspec.structs.replace(opened, device_cookie=known)
         rights = await roles.of(db, user.user_id)
         session = opened.session.session_id
         await audit(db, PASSWORD_CHANGED, user.user_id, session=session, asker=asker)
@@ -102,7 +107,7 @@ async def reset(context: Context, asker: Asker, key: str, new: str) -> "Settled"
 async def _tell(context: Context, db: "Database", user: User, asker: Asker) -> None:
     """The owner, who may not be the one who changed it."""
     values = {"when": when(db.now), "place": place(asker), "forgot": "/auth/forgot"}
-    await letters.post(context, db, letter("password_changed", user, asker, values))
+    await letters.post(context, db, letters.to_user("password_changed", user, asker, values))
 
 
 def _check(context: Context, user: User, new: str) -> None:

@@ -14,6 +14,7 @@ from gateway.identity import cookies
 from gateway.identity.context import Context
 from gateway.identity.web import Asker, Body, Call, Endpoint, Origin, Refused
 from gateway.model import faults
+from gateway.model.credentials import DEVICE, plausible
 
 BODY_LIMIT = 64 * 1024
 BODY_WITHIN = 30.0  # seconds; the edge has its own patience with clients
@@ -27,7 +28,7 @@ class Nothing(Body):
 
 
 def call_of(context: Context, request: web.Request) -> Call:
-    values = cookies.found(context.settings.cookie, "; ".join(request.headers.getall("Cookie", [])))
+    values = cookies.found(context.settings.cookie, _cookies(request))
     if len(values) > 1:
         raise Refused(faults.DUPLICATE_CREDENTIAL)
     return Call(
@@ -69,7 +70,19 @@ def asker_of(request: web.Request, settings: Service) -> Asker:
         request_id=request_id(request),
         language=text(headers.get("Accept-Language", ""))[:_LANGUAGES],
         origin=_origin(request, settings, f"{'https' if secure else 'http'}://{host}"),
+        device=_device(request, settings),
     )
+
+
+def _device(request: web.Request, settings: Service) -> str:
+    """Nothing is refused for this one: where it is no good it is as none."""
+    found = cookies.found(cookies.of_device(settings.cookie), _cookies(request))
+    good = len(found) == 1 and found[0].startswith(DEVICE) and plausible(found[0])
+    return found[0] if good else ""
+
+
+def _cookies(request: web.Request) -> str:
+    return "; ".join(request.headers.getall("Cookie", []))
 
 
 def request_id(request: web.BaseRequest) -> str:

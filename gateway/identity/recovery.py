@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.identity import letters, names
-from gateway.identity.audit import RESET_ASKED, USER_CONFIRMED, USER_DELETED, audit
+from gateway.identity import devices, letters, lockout, names
+from gateway.identity.audit import RESET_ASKED, USER_CONFIRMED, USER_DELETED, USER_LET_IN, audit
 from gateway.identity.context import Context
-from gateway.identity.letters import Letter
 from gateway.identity.telling import place, when
 from gateway.identity.web import Asker, Refused
 from gateway.model import credentials, faults
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 CONFIRM_FOR = 24 * 3600_000  # milliseconds
 RESET_FOR = 3600_000
+UNLOCK_FOR = 24 * 3600_000
 MAILED = '{"mailed": true}'  # data of a key that only the address's owner has
 
 
@@ -39,7 +39,7 @@ async def write_to_confirm(context: Context, db: "Database", user: User | None, 
         "link": f"/auth/confirm?key={confirm}", "not_me": f"/auth/not-me?key={not_me}",
         "when": when(db.now), "place": place(asker), "expires": when(expires),
     }  # fmt: skip
-    await letters.post(context, db, letter("confirm", user, asker, values), CONFIRM_FOR)
+    await letters.post(context, db, letters.to_user("confirm", user, asker, values), CONFIRM_FOR)
 
 
 async def write_to_reset(context: Context, db: "Database", user: User | None, asker: Asker) -> None:
@@ -53,7 +53,18 @@ async def write_to_reset(context: Context, db: "Database", user: User | None, as
         "link": f"/auth/reset?key={made}", "when": when(db.now), "place": place(asker),
         "expires": when(expires),
     }  # fmt: skip
-    await letters.post(context, db, letter("reset", user, asker, values), RESET_FOR)
+    await letters.post(context, db, letters.to_user("reset", user, asker, values), RESET_FOR)
+
+
+async def write_to_unlock(context: Context, db: "Database", user: User | None, asker: Asker) -> None:
+    """The letter with a key that lets a browser try passwords again; a decoy for nobody."""
+    made = credentials.new(credentials.UNLOCK)
+    expires = db.now + UNLOCK_FOR
+    await onetime.insert(
+        db, credentials.stored(made), credentials.UNLOCK, expires, user.user_id if user else None, MAILED
+    )
+    values = {"link": f"/auth/unlock?key={made}", "when": when(db.now), "expires": when(expires)}
+    await letters.post(context, db, letters.to_user("unlock", user, asker, values), UNLOCK_FOR)
 
 
 async def write_taken(context: Context, db: "Database", owner: User | None, asker: Asker) -> None:
@@ -65,14 +76,7 @@ async def write_taken(context: Context, db: "Database", owner: User | None, aske
     values = {
         "link": "/auth/sign-in", "forgot": "/auth/forgot", "when": when(db.now), "place": place(asker),
     }  # fmt: skip
-    await letters.post(context, db, letter("taken", owner, asker, values), CONFIRM_FOR)
-
-
-def letter(name: str, user: User | None, asker: Asker, values: dict[str, str]) -> Letter | None:
-    """To the user, in the language of whoever asked."""
-    if user is None:
-        return None
-    return Letter(name, user.email, user.username or "", asker.language, values)
+    await letters.post(context, db, letters.to_user("taken", owner, asker, values), CONFIRM_FOR)
 
 
 async def confirm(context: Context, asker: Asker, key: str) -> "Settled":
@@ -128,7 +132,21 @@ async def forgot_username(context: Context, asker: Asker, email: str) -> None:
     async with context.store.writing() as db:
         user = await _known(db, key)
         values = {"username": (user.username or "") if user else "", "link": "/auth/sign-in"}
-        await letters.post(context, db, letter("username", user, asker, values))
+        await letters.post(context, db, letters.to_user("username", user, asker, values))
+
+
+async def unlock(context: Context, asker: Asker, key: str) -> str:
+    """Whoever got the letter may try passwords again, by this browser and from this network: a whole
+    Set-Cookie value, by which it is known. What was counted stays, and the password is still needed."""
+    stored = credentials.stored(key)
+    async with context.store.writing() as db:
+        user = await user_of_key(db, stored, credentials.UNLOCK)
+        if await onetime.use(db, stored, credentials.UNLOCK) is None:
+            raise Refused(faults.INVALID_KEY)
+        cookie = await devices.remember(context, db, user.user_id, asker)
+        await audit(db, USER_LET_IN, user.user_id, asker=asker)
+    await context.limits.lockout.let_in(lockout.attempt(user.email_key, asker.address))
+    return cookie
 
 
 async def _asked(context: Context, asker: Asker, email: str) -> str:

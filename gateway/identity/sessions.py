@@ -39,13 +39,14 @@ class OpenedSession(msgspec.Struct, frozen=True):
     access_until: int = 0  # milliseconds
     refresh_token: str = ""
     set_cookie: str = ""  # a whole Set-Cookie value
+    device_cookie: str = ""  # likewise: by which the browser is known again
 
     def __repr__(self) -> str:
         return f"OpenedSession({self.session.session_id})"
 
     @property
     def headers(self) -> Headers:
-        return (("Set-Cookie", self.set_cookie),) if self.set_cookie else ()
+        return tuple(("Set-Cookie", line) for line in (self.set_cookie, self.device_cookie) if line)
 
 
 async def open_session(

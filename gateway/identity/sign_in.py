@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.identity import binding, lockout, names, sessions
+from gateway.identity import binding, devices, lockout, names, recovery, sessions
 from gateway.identity.audit import LOGIN_FAILED, PASSWORD_REFUSED, REAUTHENTICATED, SESSION_CREATED, audit
 from gateway.identity.context import Context
 from gateway.identity.passwords import Busy, Matches
@@ -67,14 +67,11 @@ async def _sign_in(
     from_here(asker, cookie)
     async with context.store.reading() as db:
         user = await users.by_identifier(db, identifier)
-    tried = (
-        lockout.attempt(user.email_key, asker.address, user.last_login_address)
-        if user
-        else lockout.attempt(identifier, asker.address)
-    )
-    match = await _compared(context, tried, password, user.password_hash if user else None)
-    if user is None or match is None or not may_sign_in(context, user):
-        await _failed(context, tried, LOGIN_FAILED, user.user_id if user else "", asker)
+    known = await devices.tries(context, asker, user.user_id if user else "")
+    tried = lockout.attempt(user.email_key if user else identifier, asker.address, known)
+    match, waits = await _compared(context, tried, password, user.password_hash if user else None)
+    if user is None or match is None or waits or not may_sign_in(context, user):
+        await _failed(context, tried, LOGIN_FAILED, user, match is not None, asker)
         detail = NOT_CONFIRMED if context.settings.confirmation == "required" else ""
         raise Refused(faults.INVALID_CREDENTIALS, detail)
     renewed = await context.passwords.hash(password) if match.needs_rehash else None
@@ -99,9 +96,11 @@ async def finish(
     cookie: bool = False,
     bearer: bool = False,
 ) -> SignedIn:
-    """The end of every way in, in the transaction of what proved it: the session. Settle `db.revocations`
-    afterwards. Refused as by sessions.open_session."""
+    """The end of every way in, in the transaction of what proved it: the session, and a browser that is known
+    from then on. Settle `db.revocations` afterwards. Refused as by sessions.open_session."""
     opened = await sessions.open_session(context, db, user, asker, methods, level, cookie, bearer)
+    device = await devices.signed_in(context, db, user, opened.session, asker)
+    opened = msgspec.structs.replace(opened, device_cookie=device)
     await users.signed_in(db, user.user_id, asker.address)
     rights = await roles.of(db, user.user_id)
     await audit(db, SESSION_CREATED, user.user_id, session=opened.session.session_id, asker=asker)
@@ -123,10 +122,16 @@ def may_sign_in(context: Context, user: User) -> bool:
 async def prove(context: Context, caller: Caller, asker: Asker, password: str) -> None:
     """Refused unless this is the caller's password. Failures count as those of sign-in do: a stolen token is
     no way round the lockout."""
-    tried = lockout.attempt(caller.user.email_key, asker.address, caller.session.address)
-    if await _compared(context, tried, password, caller.user.password_hash) is None:
-        await _failed(context, tried, PASSWORD_REFUSED, caller.user.user_id, asker)
+    user = caller.user
+    known = await devices.tries(context, asker, user.user_id)
+    here = lockout.same_network(asker.address, caller.session.address)
+    tried = lockout.attempt(user.email_key, asker.address, known or here)
+    match, waits = await _compared(context, tried, password, user.password_hash)
+    if match is None or waits:
+        await _failed(context, tried, PASSWORD_REFUSED, user, match is not None, asker)
         raise Refused(faults.INVALID_CREDENTIALS)
+    if known:
+        await devices.proved(context, asker, user.user_id)
     await context.limits.lockout.succeeded(tried)
 
 
@@ -151,22 +156,30 @@ def busy(found: Busy) -> Refused:
 
 async def _compared(
     context: Context, tried: lockout.Attempt, password: str, kept: str | None
-) -> Matches | None:
-    """The match; None when it is wrong, or the account has to wait. Looked at twice: of guesses made side by
-    side none counts after the one that began the wait."""
+) -> tuple[Matches | None, bool]:
+    """The match, None when it is wrong; and whether it does not count. Looked at twice: of guesses made side
+    by side none counts after the one that began the wait."""
     waits = context.limits.lockout.waits
     waited = await waits(tried)
     found = await context.passwords.verify(password, kept)
     if isinstance(found, Busy):
         raise busy(found)
-    waiting = await waits(tried)
-    if waited or waiting:
+    waiting = waited or await waits(tried)
+    if waiting:
         context.counters.count("lockouts_total")
-        return None
-    return found if isinstance(found, Matches) else None
+    return found if isinstance(found, Matches) else None, waiting
 
 
-async def _failed(context: Context, tried: lockout.Attempt, event: str, user_id: str, asker: Asker) -> None:
-    failures = await context.limits.lockout.failed(tried)
+async def _failed(
+    context: Context, tried: lockout.Attempt, event: str, user: User | None, right: bool, asker: Asker
+) -> None:
+    """Where it takes a mailed link now, it goes to the owner: at the hundredth failure, and when the right
+    password was tried since. Else the same work for nobody, whatever was tried."""
+    failed = await context.limits.lockout.failed(tried)
     async with context.store.writing() as db:
-        await audit(db, event, user_id, asker=asker, failures=failures)
+        await audit(db, event, user.user_id if user else "", asker=asker, failures=failed.failures)
+        if failed.link:
+            owner = user if user and may_sign_in(context, user) and (right or failed.first) else None
+            if owner is not None and not await context.limits.allows("unlock", owner.email_key, asker):
+                owner = None
+            await recovery.write_to_unlock(context, db, owner, asker)

@@ -71,6 +71,11 @@ class Asker(msgspec.Struct, frozen=True):
     request_id: str = ""
     origin: Origin = "nobody's"  # the page that makes the call; that of an origin which may call us is ours
     language: str = ""  # Accept-Language: in which mails are written
+    device: str = ""  # the value of the cookie that a known browser has; it proves nothing yet
+
+    def __repr__(self) -> str:
+        """Without the cookie."""
+        return f"Asker({self.address!r}, {self.request_id!r})"
 
 
 class Caller(msgspec.Struct, frozen=True):

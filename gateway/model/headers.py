@@ -169,7 +169,9 @@ class ReplyNames:
         return DROP if lower.startswith(_REPLY_OURS) and not self.ours else PASS
 
 
-OUR_COOKIES = (b"__Host-postern", b"__Secure-postern", b"postern")
+OUR_COOKIES = (
+    b"__Host-postern", b"__Secure-postern", b"postern", b"__Host-postern-device", b"postern-device",
+)  # fmt: skip
 _OUR_COOKIES_FOLDED = frozenset(name.lower() for name in OUR_COOKIES)
 _OUR_TOKENS = (b"psa_", b"psr_", b"psk_", *(start.encode() for start in JWT_STARTS))
 
@@ -183,7 +185,7 @@ def is_our_token(value: bytes) -> bool:
 
 
 def without_our_cookies(cookie: bytes) -> bytes:
-    """The Cookie line less our session cookie's pairs; the other pairs byte for byte."""
+    """The Cookie line less our cookies' pairs; the other pairs byte for byte."""
     if b"postern" not in cookie:
         return cookie
     kept = [pair for pair in cookie.split(b";") if pair.partition(b"=")[0].strip() not in OUR_COOKIES]
@@ -197,7 +199,7 @@ def cleared(cookie: bytes) -> bytes:
 
 
 def sets_our_cookie(value: bytes) -> bool:
-    """Whether a Set-Cookie line of the upstream would set, or toss, our session cookie."""
+    """Whether a Set-Cookie line of the upstream would set, or toss, a cookie of ours."""
     value = value.lower()
     if b"postern" not in value:
         return False

@@ -185,6 +185,12 @@ async def end_beyond(db: Database, user_id: str, keep: str, most: int, why: str)
     return [Session(*row) for row in rows]
 
 
+async def addresses_of(db: Database, user_id: str, family: str, but: str, most: int) -> list[str]:
+    """Where programs of this family signed in for the user, `but` one session's, as far as they are kept."""
+    rows = await db.rows("sessions_addresses", user_id=user_id, family=family, but=but, most=most)
+    return [str(row[0]) for row in rows]
+
+
 async def live_of(db: Database, user_id: str, most: int = 500) -> list[Session]:
     """The user's, last seen first."""
     rows = await db.rows("sessions_live_of", user_id=user_id, now=await db.time(), most=most)

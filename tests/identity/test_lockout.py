@@ -133,38 +133,61 @@ async def test_a_guess_made_beside_others_does_not_count_after_the_one_that_bega
     await in_front
 
 
-async def test_an_account_tried_from_everywhere_waits_but_where_it_signed_in_last(
-    rig: Rig, seconds: Seconds
-) -> None:
-    await fail(rig, 1, "other")
-    for number in range(FROM_EVERYWHERE - 1):
-        await fail(rig, 1, address=f"10.{number}.0.1")
-    assert (await login(rig, PASSWORD, address="192.0.2.1")).status == 200
-    await fail(rig, 1, address="203.0.113.1")
-    assert (await login(rig, PASSWORD, address="198.51.100.1")).status == 401
-    assert (await login(rig, PASSWORD, address="192.0.2.200")).status == 200
-    seconds.now = 899
-    assert (await login(rig, PASSWORD, address="198.51.100.1")).status == 401
-    seconds.now = 901  # the failures since did not make it longer
-    assert (await login(rig, PASSWORD, address="198.51.100.1")).status == 200
-    await fail(rig, 1, address="203.0.113.1")
-    assert (await login(rig, PASSWORD, address="192.0.2.1")).status == 401
-
-
 async def test_failures_are_forgotten_after_a_day() -> None:
     seconds = Seconds()
     counts = Lockout(Limiters(seconds), SETTINGS)
     tried = attempt("ada@example.test", "203.0.113.7")
     for number in range(1, 5):
-        assert await counts.failed(tried) == number
+        assert (await counts.failed(tried)).failures == number
     seconds.now = lockout.REMEMBERED + 1.0
-    assert await counts.failed(tried) == 1
+    assert (await counts.failed(tried)).failures == 1
+
+
+async def from_everywhere(counts: Lockout, failures: int = FROM_EVERYWHERE) -> list[bool]:
+    """Whether each of these failures brought it about that a mailed link is needed."""
+    return [
+        (await counts.failed(attempt("ada@example.test", f"10.{number}.0.1"))).first
+        for number in range(failures)
+    ]
+
+
+async def test_the_hundredth_failure_from_everywhere_shuts_strangers_out() -> None:
+    seconds = Seconds()
+    counts = Lockout(Limiters(seconds), SETTINGS)
+    stranger, known = (attempt("ada@example.test", "192.0.2.1", known) for known in (False, True))
+    assert await from_everywhere(counts) == [False] * 99 + [True]
+    assert await counts.waits(stranger) and not await counts.waits(known)
+    assert await counts.needs_link(stranger) and not await counts.needs_link(known)
+    failed = await counts.failed(stranger)
+    assert (failed.failures, failed.first, failed.link) == (1, False, True)
+    assert not (await counts.failed(known)).link
+    assert not await counts.waits(attempt("eve@example.test", "192.0.2.1"))
+    seconds.now = lockout.REMEMBERED - 1.0
+    assert await counts.waits(stranger)
+    seconds.now = lockout.REMEMBERED + 1.0
+    assert not await counts.waits(stranger)
+
+
+async def test_a_known_browser_waits_where_too_many_have_failed_like_anybody() -> None:
+    counts = Lockout(Limiters(Seconds()), SETTINGS)
+    for _ in range(5):
+        await counts.failed(attempt("ada@example.test", "192.0.2.1", known=True))
+    assert await counts.waits(attempt("ada@example.test", "192.0.2.1", known=True))
+
+
+async def test_who_came_by_the_mailed_link_is_let_in_from_that_network_for_a_day() -> None:
+    seconds = Seconds()
+    counts = Lockout(Limiters(seconds), SETTINGS)
+    await from_everywhere(counts)
+    await counts.let_in(attempt("ada@example.test", "192.0.2.1"))
+    for address, shut_out in (("192.0.2.200", False), ("192.0.3.1", True)):
+        assert await counts.waits(attempt("ada@example.test", address)) is shut_out
+    assert not (await counts.failed(attempt("ada@example.test", "192.0.2.1"))).link
 
 
 async def test_unlocking_forgets_what_was_counted_from_everywhere() -> None:
     counts = Lockout(Limiters(Seconds()), SETTINGS)
-    for number in range(FROM_EVERYWHERE):
-        await counts.failed(attempt("ada@example.test", f"10.{number}.0.1"))
+    await from_everywhere(counts)
     fresh = attempt("ada@example.test", "192.0.2.1")
     assert await counts.waits(fresh)
     await counts.forget("ada@example.test")

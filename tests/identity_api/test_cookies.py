@@ -81,10 +81,27 @@ def test_a_cookie_s_value_is_no_bearer_and_the_other_way_round(house: IdentityWo
     assert bearer.get_by_cookie().code == "credential_missing"
 
 
+def test_a_known_browser_s_cookie_is_for_signing_in_only(house: IdentityWorld) -> None:
+    """It stays between the browser and us, opens nothing, and is another one after each sign-in."""
+    person = register(house)
+    body = {"email": person.email, "password": person.password, "cookie": True}
+    answer = person.call("POST", "/login", body)
+    (line,) = [value for value in answer.values(b"set-cookie") if value.startswith(b"__Host-postern-device=")]
+    device = line.partition(b";")[0]
+    assert b"Secure" in line and b"HttpOnly" in line and b"Domain" not in line
+    reply = house.get("/optional/x", b"Cookie: a=1; " + device + b"; b=2", source=person.address)
+    assert reply.status == 200 and reply.values(b"set-cookie") == []
+    assert house.seen.values(b"x-user-id") == [] and house.seen.value(b"cookie") == b"a=1; b=2"
+    assert house.get("/app/x", b"Cookie: " + device, source=person.address).code == "credential_missing"
+    again = person.call("POST", "/login", body, b"Cookie: " + device)
+    assert again.status == 200 and device not in b"".join(again.values(b"set-cookie"))
+
+
 def test_an_upstream_can_not_set_ours(house: IdentityWorld, browser: Person) -> None:
     """T37: else it could sign its users in as others."""
     lines = [
-        f"Set-Cookie: {name}=stolen; Path=/".encode() for name in (COOKIE, "postern", "__Secure-postern")
+        f"Set-Cookie: {name}=stolen; Path=/".encode()
+        for name in (COOKIE, "postern", "__Secure-postern", f"{COOKIE}-device", "postern-device")
     ]
     house.upstream.reply(scripted(b"ok", *lines, b"Set-Cookie: own=1"), b"/app/x")
     assert browser.get_by_cookie().values(b"set-cookie") == [b"own=1"]

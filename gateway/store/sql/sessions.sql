@@ -91,6 +91,10 @@ WHERE user_id = :user_id AND ended_at IS NULL AND idle_until > :now
     AND (absolute_until = 0 OR absolute_until > :now)
 ORDER BY last_seen_at DESC, session_id LIMIT :most
 
+-- name: sessions_addresses(user_id, family, but, most)
+SELECT DISTINCT address FROM sessions WHERE user_id = :user_id AND family = :family AND session_id <> :but
+LIMIT :most
+
 -- name: sessions_live_page(after, now, most)
 SELECT {session} FROM sessions
 WHERE session_id > :after AND ended_at IS NULL AND idle_until > :now
