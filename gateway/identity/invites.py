@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.identity import fields, names
+from gateway.identity import fields, letters, names
 from gateway.identity.actors import OPERATOR, Actor
 from gateway.identity.audit import INVITE_MADE, INVITE_WITHDRAWN, audit
 from gateway.identity.context import Context
+from gateway.identity.letters import Letter
+from gateway.identity.outbox import KEPT
+from gateway.identity.telling import when
 from gateway.identity.web import Refused
 from gateway.model import credentials, faults
 from gateway.store import onetime, roles
@@ -53,7 +56,7 @@ async def make(
     lasts: float = LASTS,
     actor: Actor = OPERATOR,
 ) -> tuple[str, Invite]:
-    """The key, shown this once, and what is kept of it."""
+    """The key, shown this once, and what is kept of it. Whose address it is for gets it by mail, too."""
     found = fields.Fields()
     address = found.take("email", names.email, email or None)
     found.refuse()
@@ -73,6 +76,11 @@ async def make(
         await audit(
             db, INVITE_MADE, actor=actor.name, asker=actor.asker, invite=_id(stored), roles=terms.roles
         )  # fmt: skip
+        if address:
+            values = {"link": f"/auth/register?invite={key}", "expires": when(expires)}
+            language = actor.asker.language if actor.asker else ""
+            letter = Letter("invite", address.address, "", language, values)
+            await letters.post(context, db, letter, min(round(lasts * 1000), KEPT))
         made = Invite(_id(stored), terms, db.now, expires)
     return key, made
 

@@ -1,4 +1,4 @@
-"""Takes away what nobody needs any more: ended sessions, used keys, old audit rows, old news."""
+"""Takes away what nobody needs any more: what has ended, was used or is over, old audit rows, old news."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from gateway.identity.context import Context
-from gateway.store import events, onetime, revocations, sessions
+from gateway.identity.devices import KEPT as DEVICES_KEPT
+from gateway.store import devices, events, former_addresses, onetime, revocations, sessions
 from gateway.store.database import Database
 
 KEYS_KEPT = 7 * 86400.0  # seconds after they were used or expired
@@ -21,6 +22,8 @@ class Purged(msgspec.Struct, frozen=True):
     keys: int
     events: int
     revocations: int
+    addresses: int  # that could be taken back
+    devices: int
 
 
 async def purge(context: Context) -> Purged:
@@ -31,6 +34,8 @@ async def purge(context: Context) -> Purged:
         keys=await _steps(context, onetime.purge, KEYS_KEPT),
         events=await _steps(context, events.purge, settings.audit_kept),
         revocations=await _steps(context, revocations.purge, REVOCATIONS_KEPT),
+        addresses=await _steps(context, former_addresses.purge, 0),
+        devices=await _steps(context, devices.purge, DEVICES_KEPT),
     )
 
 

@@ -5,12 +5,13 @@ from enum import Enum
 import msgspec
 
 from gateway.config.service import Tokens
-from gateway.identity import binding, lives, sessions, tokens
+from gateway.identity import binding, letters, lives, sessions, tokens
 from gateway.identity.audit import SESSION_MOVED, TOKEN_REUSED, audit
 from gateway.identity.binding import Elsewhere
 from gateway.identity.context import Context
 from gateway.identity.resolving import proved
 from gateway.identity.sessions import AGENT, OpenedSession
+from gateway.identity.telling import place, when
 from gateway.identity.tokens import Parts
 from gateway.identity.web import Asker, Refused
 from gateway.model import faults
@@ -149,11 +150,14 @@ async def _from_elsewhere(db: Database, session: Session, asker: Asker) -> bool:
 
 
 async def _reused(context: Context, db: Database, session: Session, parts: Parts, asker: Asker) -> None:
-    """Two have copies of one token: nobody keeps the session, and the owner can see why."""
+    """Two have copies of one token: nobody keeps the session, and the owner is told why."""
     await audit(
         db, TOKEN_REUSED, session.user_id, session=session.session_id, asker=asker,
         generation=parts.generation, current=session.generation,
     )  # fmt: skip
+    values = {"link": "/auth/sessions", "when": when(db.now), "place": place(asker)}
+    user = await users.by_id(db, session.user_id)
+    await letters.post(context, db, letters.to_user("reused", user, asker, values))
     if context.settings.tokens.on_reuse == "user":
         await sessions.end_all(context, db, session.user_id, "reuse")
     else:

@@ -343,7 +343,7 @@ async def test_the_purge_takes_what_is_old_and_nothing_else(rig: Rig, root: Acto
     invite = (await root.ask("POST", "/admin/invites", {"expires_in": 90 * DAY})).body["id"]
     await root.ask("POST", "/admin/invites", {"expires_in": 60})
     await ada.ask("POST", "/logout")
-    assert await purge.purge(rig.context) == purge.Purged(0, 0, 0, 0)
+    assert await purge.purge(rig.context) == purge.Purged(0, 0, 0, 0, 0, 0)
     await rig.clock.move(31 * DAY)
     ended = await purge.purge(rig.context)
     assert (ended.keys, ended.events, ended.revocations) == (1, 0, 1)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from gateway.config.service import Cookie, Mail
-from gateway.identity import accounts, devices
+from gateway.identity import accounts, devices, purge
 from gateway.identity.actors import OPERATOR
 from gateway.identity.lockout import FROM_EVERYWHERE, account
 from gateway.model import credentials
@@ -351,3 +351,12 @@ async def test_an_account_has_so_many_known_browsers_at_most(
     await guessed_at(rig)
     statuses = [(await sign_in(rig, [each])).status for each in known]
     assert statuses == [401, 200, 200]
+
+
+async def test_a_browser_not_used_for_a_year_is_forgotten(rig: Rig, ada: str) -> None:
+    await sign_in(rig)
+    await rig.clock.move(devices.KEPT / 2)
+    await sign_in(rig)
+    assert (await purge.purge(rig.context)).devices == 0
+    await rig.clock.move(devices.KEPT / 2 + 1)
+    assert (await purge.purge(rig.context)).devices == 1

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from gateway.config.service import Password
-from gateway.identity import email_change
+from gateway.identity import email_change, purge
 from gateway.identity.web import Asker, Refused
 from gateway.model import credentials
 from gateway.store import former_addresses, onetime
@@ -347,6 +347,15 @@ async def test_t19_registering_an_address_that_is_kept_is_the_same_work(database
         assert told(free[0]) == told(kept[0]) == told(taken[0])
         assert free[1:] == kept[1:] == taken[1:]
         assert [(each["name"], each["to"]) for each in await box.letters()] == [("taken", NEXT)]
+
+
+async def test_what_nobody_can_take_back_any_more_is_purged(rig: Rig, ada: Ada) -> None:
+    key = await ada.change()
+    await rig.clock.move(7 * DAY - 1)
+    assert (await purge.purge(rig.context)).addresses == 0
+    await rig.clock.move(1)
+    assert (await purge.purge(rig.context)).addresses == 1
+    assert refused(await undo(rig, key))
 
 
 async def test_an_account_with_no_password_is_only_given_back(database: str) -> None:

@@ -10,6 +10,7 @@ from gateway.identity import accounts
 from gateway.identity import roles as role_acts
 from gateway.identity.actors import OPERATOR
 from tests.identity.house import PASSWORD, Actor
+from tests.identity.postbox import Postbox
 from tests.identity.rig import Answer, Rig
 
 
@@ -52,6 +53,18 @@ async def test_an_invite_may_be_for_one_address_expires_and_can_be_withdrawn(rig
     assert wrong.status == 422 and list(wrong.body["errors"]) == ["email"]
     unknown = await root.ask("POST", "/admin/invites", {"roles": ["king"]})
     assert unknown.status == 422 and list(unknown.body["errors"]) == ["roles"]
+
+
+async def test_who_is_invited_by_address_is_written_to(rig: Rig, root: Actor) -> None:
+    box = Postbox(rig)
+    await root.ask("POST", "/admin/invites", {"roles": ["admin"]})
+    assert await box.letters() == []
+    invite = (await root.ask("POST", "/admin/invites", {"email": "Bob@Example.test"})).body["invite"]
+    [letter] = await box.letters()
+    assert (letter["name"], letter["to"], letter["user_name"]) == ("invite", "Bob@example.test", "")
+    assert letter["values"]["link"] == f"/auth/register?invite={invite}"
+    wrong = await root.ask("POST", "/admin/invites", {"email": "eve@example.test", "roles": ["king"]})
+    assert wrong.status == 422 and await box.letters() == []
 
 
 async def test_invites_are_listed_page_by_page_and_every_one_can_be_withdrawn(rig: Rig, root: Actor) -> None:

@@ -10,6 +10,7 @@ from gateway.identity.sessions import OpenedSession
 from gateway.model.credentials import new_id
 from gateway.store import events, revocations
 from tests.identity.house import Work
+from tests.identity.postbox import Postbox
 from tests.identity.rig import CURL, SETTINGS, Rig, running
 
 HOUR = 3600.0
@@ -185,6 +186,18 @@ async def test_rule_4_an_older_token_ends_the_session_although_the_call_fails(ri
         told = await revocations.after(db, 0, 0)
     assert [(each.kind, each.session) for each in told] == [("revoked", opened.session.session_id)]
     assert await rig.good(other.access_token)
+
+
+async def test_rule_4_the_owner_is_written_to_in_the_transaction_that_ends_the_session(rig: Rig) -> None:
+    box, opened = Postbox(rig), await rig.signed_in()
+    second = (await rig.refresh(opened.refresh_token)).body["refresh_token"]
+    await rig.refresh(second)
+    assert await box.letters() == []
+    for _ in range(2):
+        await rig.refresh(opened.refresh_token, address="198.51.100.1", agent=CURL)
+    [letter] = await box.letters()
+    assert (letter["name"], letter["to"], letter["user_name"]) == ("reused", "ada@example.test", "ada")
+    assert letter["values"]["link"] == "/auth/sessions" and "198.51.100.1" in letter["values"]["place"]
 
 
 async def test_rule_4_the_predecessor_after_the_grace_is_reuse(rig: Rig) -> None:
