@@ -11,6 +11,7 @@ from gateway.model.challenges import bearer
 from gateway.model.credentials import JWT_STARTS
 from gateway.model.exchange import Exchange
 from gateway.model.faults import CREDENTIAL_MISSING, DUPLICATE_CREDENTIAL, INVALID_TOKEN
+from gateway.model.headers import OURS
 from gateway.model.identity import BadCredential, Identified
 from gateway.model.lines import free_name
 from gateway.model.policy import Effects, Ports, Resolution
@@ -80,7 +81,7 @@ class Authenticate:
         value = exchange.authorization
         if (
             self._simple
-            and value[:11] == b"Bearer psa_"
+            and exchange.flags & OURS
             and (not exchange.cookie or self._mark not in exchange.cookie)
             and b"x-api-key" not in exchange.noted
         ):

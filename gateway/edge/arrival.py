@@ -14,6 +14,7 @@ from gateway.model.headers import (
     CONNECTION,
     COOKIE,
     FORWARDED,
+    OURS,
     REQUEST_ID,
     TRACE,
     UPGRADE,
@@ -182,7 +183,7 @@ def _connection(down: "Downstream", exchange: Exchange, connection: bytes) -> No
     if b"cookie" in tokens:
         exchange.flags &= ~COOKIE
     if b"authorization" in tokens:
-        exchange.flags &= ~AUTHORIZATION
+        exchange.flags &= ~(AUTHORIZATION | OURS)
 
 
 def _said_by_others(down: "Downstream", exchange: Exchange, flags: int) -> None:

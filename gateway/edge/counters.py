@@ -16,7 +16,7 @@ class RouteCounters:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.requests: dict[tuple[bytes, int], int] = {}
+        self.requests: dict[tuple[bytes, int], list[int]] = {}  # in a list, so that it is looked up once
         self.refusals: dict[str, int] = {}
         self.auth: dict[str, int] = {}
         self.identified = 0
@@ -26,9 +26,9 @@ class RouteCounters:
     def add(self, method: bytes, status: int, seconds: float) -> None:
         key = (method, status)
         try:
-            self.requests[key] += 1
+            self.requests[key][0] += 1
         except KeyError:
-            self.requests[key] = 1
+            self.requests[key] = [1]
         self.durations[0 if seconds <= _FIRST else bisect_left(DURATIONS, seconds)] += 1
         self.seconds += seconds
 
@@ -39,7 +39,7 @@ class RouteCounters:
         self.auth[result] = self.auth.get(result, 0) + 1
 
     def samples(self) -> Iterator[Sample]:
-        for (method, status), count in self.requests.items():
+        for (method, status), (count,) in self.requests.items():
             yield Sample("requests_total", (self.name, method.decode("ascii", "replace"), str(status)), count)
         for code, count in self.refusals.items():
             yield Sample("refusals_total", (self.name, code), count)

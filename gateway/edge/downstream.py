@@ -278,6 +278,9 @@ class Downstream(asyncio.Protocol):
     def proceed(self, exchange: Exchange) -> None:
         """The policies have said yes."""
         route = exchange.route
+        if exchange.content_length == 0 and route.straight:
+            forward.begin(self, exchange)
+            return
         if route.fixed is not None:
             conclude(self, route.fixed)
             return

@@ -44,9 +44,9 @@ _method_name = re.compile(rb"[A-Z-]{1,32}").fullmatch
 _ordinary = re.compile(rb"([A-Za-z0-9-]+): ?([\x20-\x7e]*)").fullmatch
 _authorization = re.compile(rb"[Aa]uthorization: ([\x21-\x7e]+(?: [\x21-\x7e]+)?)").fullmatch
 _is_bearer = re.compile(rb"Bearer [\x21-\x7e]+").fullmatch
-_is_our_bearer = re.compile(rb"Bearer psa_[0-9A-Za-z]+").fullmatch
 VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _AUTHORIZATION = b"\r\nAuthorization: "
+_OUR_BEARER = b"Bearer psa_"
 _RARE = UPGRADE | CODING | LENGTH | EXPECT | H2C | UNDERSCORE | DOUBLED
 
 
@@ -143,7 +143,7 @@ class RequestReader:
         kind = 0
         if mark:
             value, _, after = after.partition(b"\r\n")
-            if _is_our_bearer(value):
+            if value[:11] == _OUR_BEARER and value[11:].isalnum():
                 kind = self._ours
             elif _is_bearer(value):
                 kind = self._authorization
@@ -209,7 +209,7 @@ class RequestReader:
         exchange.host = host if valid_host(host) else b""
         exchange.cookie = noted.get(b"cookie", b"")
         exchange.authorization = noted.get(b"authorization", b"")
-        if _is_our_bearer(exchange.authorization):
+        if exchange.authorization[:11] == _OUR_BEARER and exchange.authorization[11:].isalnum():
             flags = flags & ~AUTHORIZATION | OURS
         exchange.flags = flags
         fault = self._judge_whole(exchange, flags, noted) if flags & _RARE else None

@@ -37,7 +37,7 @@ class Route:
         "carried", "counters", "fixed", "forward_credential", "headers", "hosts", "identity", "judge_names",
         "judges", "lasting", "log", "log_query", "log_sample", "log_start", "methods", "name",
         "on_responses", "opt_ins", "pattern", "policies", "pool", "reads", "reply_add", "reply_names",
-        "report", "request_add", "request_drop", "rewrite", "serve_stale", "upgrades",
+        "report", "request_add", "request_drop", "rewrite", "serve_stale", "straight", "upgrades",
     )  # fmt: skip
 
     def __init__(self, record: config.Route, policies: list[Any], counters: RouteCounters) -> None:
@@ -70,6 +70,7 @@ class Route:
         self.pool: Pool | None = None
         self.fixed: Refuse | Answer | None = _fixed(record)
         self.rewrite: Rewrite | None = rewriter(record)
+        self.straight = self.fixed is None and self.rewrite is None and not self.identity
         self.log: AccessLog | None = None
         self.log_sample = 1.0
         self.log_query = False

@@ -155,12 +155,11 @@ class RouteTable(Generic[R]):
         path = compared(exchange.path)
         route = self._exact.get(path)
         if route is None:
-            segments = _segments(path)
-            place = self._literal_place(segments) if self._literal else None
+            place = self._literal_place(path) if self._literal else None
             if place is not None and place.only is not None:
                 route = place.only  # the usual case
             else:
-                for place in self._places(segments):
+                for place in self._places(_segments(path)):
                     route = place.only
                     if route is None:
                         found = place.find(exchange, method)
@@ -174,11 +173,11 @@ class RouteTable(Generic[R]):
             return route
         return NotAllowed(_allow((route,)))
 
-    def _literal_place(self, segments: list[bytes]) -> _Place[R] | None:
+    def _literal_place(self, path: bytes) -> _Place[R] | None:
         """The most specific place, where no pattern has a {name}: one way down the tree."""
         node = self._root
         place = node.rest
-        for segment in segments:
+        for segment in _segments(path):
             child = node.literal.get(segment)
             if child is None:
                 return place
