@@ -40,6 +40,7 @@ class Person:
     session: str = ""
     user_id: str = ""
     cookie: str = ""
+    device: str = ""  # the cookie by which the browser is known
     given: dict[str, Any] = field(default_factory=dict)  # the last token answer
 
     # what anybody may ask
@@ -76,12 +77,14 @@ class Person:
 
     def take_cookie(self, answer: Answer) -> str:
         """The session's cookie, if this answer sets it; what it sets."""
+        session = ""
         for line in answer.values(b"set-cookie"):
-            found = re.match(rf"{self.world.cookie}=([^;]*)", line.decode())
-            if found:
-                self.cookie = found[1]
-                return line.decode()
-        return ""
+            found = re.match(rf"{self.world.cookie}(-device)?=([^;]*)", line.decode())
+            if found and found[1]:
+                self.device = found[2]
+            elif found:
+                self.cookie, session = found[2], line.decode()
+        return session
 
     # with the access token
 

@@ -6,8 +6,11 @@ import zlib
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 # every token there is or will be: access, refresh, cookie, API key, confirm, reset, magic, second step,
-# invite, edge key
-KINDS = ("psa_", "psr_", "pss_", "psk_", "psc_", "psp_", "psm_", "psx_", "psi_", "pse_")
+# invite, edge key, "this was not me", another address, the old address back, unlock, known browser
+KINDS = (
+    "psa_", "psr_", "pss_", "psk_", "psc_", "psp_", "psm_", "psx_", "psi_", "pse_", "psd_", "psn_", "psu_",
+    "psl_", "psv_",
+)  # fmt: skip
 SHAPE = re.compile(r"\bps[a-z]_[0-9A-Za-z]{20,}|\beyJ[\w-]{10,}\.[\w-]+\.[\w-]*")
 
 
