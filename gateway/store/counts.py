@@ -13,10 +13,11 @@ _CANDIDATES = 8
 
 
 class _Entry:
-    __slots__ = ("count", "previous", "stamps", "until", "window")
+    __slots__ = ("count", "previous", "stamps", "times", "times_before", "until", "window")
 
     def __init__(self) -> None:
         self.count = 0
+        self.times = self.times_before = 0  # that something was counted; in this window, and the one before
         self.until = 0.0  # when it is as if it had never been
         self.window = 0  # of a sliding window: its number since the clock's beginning
         self.previous = 0  # likewise: the count of the one before
@@ -27,7 +28,7 @@ class Memory(Storage, SlidingWindowCounterSupport, MovingWindowSupport):
     """The memory of `limits` itself runs a thread, looks at all keys, and has no bound.
 
     When it is full, the lowest of a few old counts goes: a flood of new keys, each seen once, does not wash
-    out those that had been counted up.
+    out those that had been counted up. Low is what was seldom counted: at some rules once is for many units.
     """
 
     def __init__(self, clock: Callable[[], float], most: int = MOST, most_stamps: int = MOST_STAMPS) -> None:
@@ -37,6 +38,7 @@ class Memory(Storage, SlidingWindowCounterSupport, MovingWindowSupport):
         self._stamps = 0
         self._entries: dict[str, _Entry] = {}
         self._queue: deque[str] = deque()  # the same keys, those not looked at for longest first
+        self._stamped: deque[tuple[str, _Entry]] = deque()  # those of moving windows, likewise, and some gone
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -51,8 +53,9 @@ class Memory(Storage, SlidingWindowCounterSupport, MovingWindowSupport):
         now = self._clock()
         entry = self._entry(key, now)
         if entry.until <= now:
-            entry.count, entry.until = 0, self._end(now, expiry)
+            entry.count, entry.times, entry.until = 0, 0, self._end(now, expiry)
         entry.count += amount
+        entry.times += 1
         return entry.count
 
     def _end(self, now: float, expiry: float) -> float:
@@ -83,6 +86,7 @@ class Memory(Storage, SlidingWindowCounterSupport, MovingWindowSupport):
             entry = self._entry(key, now)
             entry.window = int(now // expiry)
         entry.count += amount
+        entry.times += 1
         entry.until = (entry.window + 2.0) * expiry
         return True
 
@@ -99,8 +103,9 @@ class Memory(Storage, SlidingWindowCounterSupport, MovingWindowSupport):
         entry = self._entries.get(key)
         window = int(now // expiry)
         if entry is not None and entry.window != window:
-            entry.previous = entry.count if entry.window == window - 1 else 0
-            entry.count, entry.window = 0, window
+            goes_on = entry.window == window - 1
+            entry.previous, entry.times_before = (entry.count, entry.times) if goes_on else (0, 0)
+            entry.count, entry.times, entry.window = 0, 0, window
         return entry
 
     # Moving windows: the moment of each hit
@@ -108,32 +113,52 @@ class Memory(Storage, SlidingWindowCounterSupport, MovingWindowSupport):
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         now = self._clock()
         entry = self._entry(key, now)
+        if entry.stamps is None:
+            self._begin_stamps(key, entry)
         stamps = self._recent(entry, now - expiry)
         if len(stamps) + amount > limit:
             return False
         stamps.extendleft([now] * amount)
         self._stamps += amount
-        entry.count, entry.until = len(stamps), now + expiry
-        while self._stamps > self._most_stamps and len(self._entries) > 1:
-            self._evict()
+        entry.times, entry.until = len(stamps), now + expiry
+        while self._stamps > self._most_stamps and len(self._stamped) > 1:
+            self._forget_stamps()
         return True
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """The oldest hit in the window, and how many there are."""
         entry, now = self._entries.get(key), self._clock()
-        if entry is None:
+        if entry is None or entry.stamps is None:
             return now, 0
         stamps = self._recent(entry, now - expiry)
         return (stamps[-1] if stamps else now), len(stamps)
 
     def _recent(self, entry: _Entry, since: float) -> deque[float]:
         stamps = entry.stamps
-        if stamps is None:
-            stamps = entry.stamps = deque()
+        assert stamps is not None
         while stamps and stamps[-1] < since:
             stamps.pop()
             self._stamps -= 1
         return stamps
+
+    def _begin_stamps(self, key: str, entry: _Entry) -> None:
+        entry.stamps = deque()
+        self._stamped += [*self._oldest_stamped(_SWEPT), (key, entry)]
+
+    def _oldest_stamped(self, most: int) -> list[tuple[str, _Entry]]:
+        """Out of their queue, and those that are gone with them."""
+        looked_at = [self._stamped.popleft() for _ in range(min(most, len(self._stamped)))]
+        return [
+            each for each in looked_at if self._entries.get(each[0]) is each[1] and each[1].stamps is not None
+        ]
+
+    def _forget_stamps(self) -> None:
+        """The lowest of a few old ones: what else is counted has no stamps, and stays."""
+        candidates = self._oldest_stamped(_CANDIDATES)
+        if candidates:
+            lowest = min(candidates, key=lambda each: len(each[1].stamps or ()))
+            self._stamped.extend(each for each in candidates if each is not lowest)
+            self.clear(lowest[0])
 
     # All of them
 
@@ -142,6 +167,7 @@ class Memory(Storage, SlidingWindowCounterSupport, MovingWindowSupport):
         if entry is not None:
             self._stamps -= len(entry.stamps or ())
             entry.count, entry.previous, entry.until, entry.stamps = 0, 0, 0.0, None  # swept in its turn
+            entry.times = entry.times_before = 0
 
     def check(self) -> bool:
         return True
@@ -150,6 +176,7 @@ class Memory(Storage, SlidingWindowCounterSupport, MovingWindowSupport):
         count = len(self._entries)
         self._entries.clear()
         self._queue.clear()
+        self._stamped.clear()
         self._stamps = 0
         return count
 
@@ -179,7 +206,7 @@ class Memory(Storage, SlidingWindowCounterSupport, MovingWindowSupport):
 
     def _counted(self, key: str) -> int:
         entry = self._entries[key]
-        return entry.count + entry.previous
+        return entry.times + entry.times_before
 
     def _drop(self, key: str) -> None:
         entry = self._entries.pop(key)

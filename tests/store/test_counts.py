@@ -20,7 +20,9 @@ from gateway.store import limiters
 from gateway.store.counts import Aligned, Memory
 from gateway.store.limiters import Counts
 
-HITS = st.lists(st.tuples(st.sampled_from([0.0, 0.01, 0.3, 0.75, 2.0, 9.5]), st.integers(1, 6)), max_size=60)
+# Fractions that sums of floats have exactly, and none that ends on a border: there `limits` says two things.
+PAUSES = [each + 2**-13 for each in (0.0, 1 / 64, 0.25, 0.75, 2.0, 9.5)]
+HITS = st.lists(st.tuples(st.sampled_from(PAUSES), st.integers(1, 6)), max_size=60)
 
 
 class Clock:
@@ -37,8 +39,9 @@ class Clock:
 def test_it_counts_as_the_memory_of_limits_does(
     strategy: type[RateLimiter], hits: list[tuple[float, int]]
 ) -> None:
-    clock, item = Clock(), RateLimitItemPerSecond(10, 3)
+    clock, item = Clock(), RateLimitItemPerSecond(10, 4)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemoryStorage, "_MemoryStorage__schedule_expiry", lambda self: None)  # its thread
         for module in ("limits.storage.memory.time", "limits.strategies.time"):
             patch.setattr(module, SimpleNamespace(time=clock))
         theirs, ours = strategy(MemoryStorage()), strategy(Memory(clock))
@@ -82,6 +85,42 @@ def test_moving_windows_of_many_keys_have_a_bound_of_their_own() -> None:
     clock.now += 61
     moving.get_window_stats(item, "counted up")
     assert memory._stamps <= 910
+
+
+def test_a_flood_of_moments_forgets_nothing_else() -> None:
+    """Only what has moments makes room for moments."""
+    clock, item = Clock(), RateLimitItemPerSecond(100, 60)
+    memory = Memory(clock, most_stamps=1000)
+    moving, sliding = MovingWindowRateLimiter(memory), SlidingWindowCounterRateLimiter(memory)
+    for number in range(50):
+        sliding.hit(item, f"quiet{number}")
+    for number in range(100):
+        for _ in range(100):
+            moving.hit(item, f"busy{number}")
+    assert memory._stamps <= 1000
+    assert {sliding.get_window_stats(item, f"quiet{number}").remaining for number in range(50)} == {99}
+
+
+def test_what_comes_and_goes_leaves_nothing_behind() -> None:
+    clock, item = Clock(), RateLimitItemPerSecond(100, 60)
+    memory = Memory(clock)
+    moving = MovingWindowRateLimiter(memory)
+    for number in range(20_000):
+        moving.hit(item, f"u{number % 5000}")
+        clock.now += 0.1
+    assert len(memory) <= 1300 and len(memory._stamped) <= 1300 and memory._stamps <= 1300
+
+
+def test_a_flood_of_large_batches_does_not_wash_out_what_was_counted_up_one_by_one() -> None:
+    """A rule of 1,000 gives 25 at once to a key that is seen for the first time; one of 10 has one each."""
+    counts = Counts(Clock(), most=1000)
+    few, many = Rule("few", (Limit(10, 3600),)), Rule("many", (Limit(1000, 60),))
+    for _ in range(10):
+        assert counts.take_now(few, "somebody", 1).units == 1
+    for number in range(20_000):
+        assert counts.take_now(many, f"flood{number}", 25).units == 25
+    assert len(counts) == 1000
+    assert counts.take_now(few, "somebody", 1).units == 0
 
 
 # Taking from it
