@@ -20,7 +20,7 @@ GOOD_FOR = 3600.0  # and so long the last good ones go on, if they can't be
 UNKNOWN_EVERY = 60.0  # T24: for a kid that is not among them they are fetched once a minute at most
 FIRST_PAUSE, LAST_PAUSE = 5.0, 60.0  # after a failure, doubled each time
 FETCH_WITHIN = 3.0  # shorter than the link waits for an answer
-MOST_WAITING = 32  # questions that wait for one fetch: the others leave room to those about our own tokens
+MOST_WAITING = 32  # questions that wait for any issuer: the others leave room to those about our own tokens
 MOST_BYTES = 256 * 1024
 MOST_KEYS = 100
 _DISCOVERY = "/.well-known/openid-configuration"
@@ -55,18 +55,26 @@ class Fetch(Protocol):
         """The keys as its JWKS has them. Raises Failed."""
 
 
+class Waiting:
+    """How many questions wait, whichever issuer is slow: several at once take no more room than one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class IssuerKeys:
     """Those of one issuer; several questions share one fetch."""
 
-    def __init__(self, name: str, settings: Issuer, fetch: Fetch, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, settings: Issuer, fetch: Fetch, clock: Callable[[], float], waiting: Waiting
+    ) -> None:
         self.settings = settings
-        self._name, self._fetch, self._clock = name, fetch, clock
+        self._name, self._fetch, self._clock, self._waiting = name, fetch, clock, waiting
         self._keys: tuple[Key, ...] = ()
         self._fetched: float | None = None  # when they were, the last time that it went well
         self._next_try = self._next_for_unknown = float("-inf")
         self._pause = 0.0  # after the last try, if that failed
         self._fetching: asyncio.Task[None] | None = None
-        self._waiting = 0
 
     async def key(self, kid: str, algorithm: str) -> Key | None:
         """The one key for this algorithm and kid (or for the algorithm, where the token names none); None
@@ -107,13 +115,13 @@ class IssuerKeys:
             if self._clock() < self._next_try:
                 return False
             self._fetching = asyncio.get_running_loop().create_task(self._fetch_once())
-        if self._waiting >= MOST_WAITING:
+        if self._waiting.count >= MOST_WAITING:
             return False
-        self._waiting += 1
+        self._waiting.count += 1
         try:
             await asyncio.wait([self._fetching])
         finally:
-            self._waiting -= 1
+            self._waiting.count -= 1
         return True
 
     async def _fetch_once(self) -> None:

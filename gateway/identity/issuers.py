@@ -10,7 +10,7 @@ import msgspec
 from jwt.api_jws import PyJWS
 
 from gateway.config.service import Issuer, Service
-from gateway.identity.issuer_keys import Fetch, IssuerKeys, KeysUnavailable, fetch
+from gateway.identity.issuer_keys import Fetch, IssuerKeys, KeysUnavailable, Waiting, fetch
 from gateway.identity.signing import decoded
 from gateway.model.identity import Identity
 from gateway.store import roles
@@ -66,7 +66,7 @@ class Issuers:
     def __init__(
         self, settings: Service, get: Fetch = fetch, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._fetch, self._clock = get, clock
+        self._fetch, self._clock, self._waiting = get, clock, Waiting()
         self._keys: dict[str, IssuerKeys] = {}
         self._names: dict[str, str] = {}
         self._told: dict[tuple[str, str], float] = {}
@@ -79,11 +79,14 @@ class Issuers:
         for name, each in settings.issuers.items():
             known = before.pop(name, None)
             same = known is not None and known.settings == each
-            self._keys[name] = known if known and same else IssuerKeys(name, each, self._fetch, self._clock)
+            self._keys[name] = known if known and same else self._new(name, each)
             if known is not None and not same:
                 known.close()
         for gone in before.values():
             gone.close()
+
+    def _new(self, name: str, settings: Issuer) -> IssuerKeys:
+        return IssuerKeys(name, settings, self._fetch, self._clock, self._waiting)
 
     def close(self) -> None:
         for keys in self._keys.values():

@@ -25,6 +25,7 @@ from gateway.identity.issuer_keys import (
     Failed,
     IssuerKeys,
     KeysUnavailable,
+    Waiting,
     fetch,
     usable,
 )
@@ -56,7 +57,7 @@ def issuer(provider: Provider, **more: Any) -> Issuer:
 @asynccontextmanager
 async def keys_of(provider: Provider, **more: Any) -> AsyncIterator[tuple[IssuerKeys, Clock]]:
     clock = Clock()
-    made = IssuerKeys("corporate", issuer(provider, **more), fetch, clock)
+    made = IssuerKeys("corporate", issuer(provider, **more), fetch, clock, Waiting())
     yield made, clock
     made.close()
 
@@ -303,6 +304,29 @@ async def test_T36_a_slow_issuer_is_not_waited_for_and_holds_few(
         results = await asyncio.gather(*asked, return_exceptions=True)
         assert all(isinstance(each, KeysUnavailable) for each in results)
         assert len(provider.asked) == 1
+
+
+async def test_T36_many_slow_issuers_hold_no_more_than_one(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each edge the service answers 64 questions at a time: room is left to those about our own tokens."""
+    provider.mode = "slow"
+    monkeypatch.setattr(issuer_keys, "FETCH_WITHIN", 0.3)
+    named = {f"realm{number}": f"{provider.issuer}{number}" for number in range(5)}
+    realms = {name: Issuer(iss, ("orders",), ("ES256",)) for name, iss in named.items()}
+    issuers = Issuers(Service(issuers=realms))
+    tokens = [read(provider.token(iss=iss)) for iss in named.values()]
+    asked = [
+        asyncio.ensure_future(issuers._verified(name, token))
+        for name, token in zip(named, tokens, strict=True)
+        for _ in range(MOST_WAITING)
+    ]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert sum(not each.done() for each in asked) == MOST_WAITING
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(each, KeysUnavailable) for each in results)
+    issuers.close()
 
 
 async def test_one_who_goes_away_leaves_the_fetch_to_the_others(provider: Provider) -> None:
