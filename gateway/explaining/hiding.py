@@ -1,9 +1,12 @@
 """What is shown of headers: everything but credentials, whoever set them."""
 
+import re
+
 from gateway.admin_pages import HIDDEN, SECRET
 from gateway.model.credentials import redacted
 
 _ALWAYS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
+_is_credential = re.compile(r"(?i:basic|bearer) \S+").fullmatch  # under whatever name
 _NEVER = ("access-control-", "x-user-")  # named after credentials or tokens, but made of neither
 
 
@@ -16,6 +19,8 @@ def value_of(name: str, value: str) -> str:
     if lower in _ALWAYS:
         scheme = value.partition(" ")[0] if lower == "authorization" and " " in value else ""
         return f"{scheme} {HIDDEN}".strip()
+    if _is_credential(value):
+        return f"{value.partition(' ')[0]} {HIDDEN}"
     if SECRET.search(lower) and not lower.startswith(_NEVER):
         return HIDDEN
     return redacted(value)
