@@ -338,9 +338,6 @@ async def test_one_who_goes_away_leaves_the_fetch_to_the_others(provider: Provid
         assert provider.fetches() == 1
 
 
-# From where
-
-
 @pytest.mark.parametrize("mode", ["broken", "garbage", "a list", "deep", "huge", "compressed", "redirecting"])
 async def test_what_is_no_jwks_is_no_answer(provider: Provider, mode: str) -> None:
     provider.mode = mode
@@ -349,9 +346,7 @@ async def test_what_is_no_jwks_is_no_answer(provider: Provider, mode: str) -> No
     assert "/elsewhere" not in provider.asked  # nobody is sent on to another place
 
 
-async def test_T31_the_discovery_document_is_of_this_issuer_and_names_a_safe_place(
-    provider: Provider,
-) -> None:
+async def test_T31_discovery_is_of_this_issuer_and_names_a_safe_place(provider: Provider) -> None:
     good = provider.discovery
     for bad in (
         {"issuer": provider.issuer + "/"}, {"issuer": None}, {"issuer": "https://other.example"},
@@ -388,9 +383,7 @@ async def test_its_certificate_is_verified(tmp_path: Path) -> None:
             await fetch(issuer(provider, ca=authority.ca))
 
 
-async def test_T25_the_log_has_nothing_of_what_came(
-    provider: Provider, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_T25_no_log_has_what_came(provider: Provider, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     kid = "kid-that-nobody-should-find-in-a-log"
     async with keys_of(provider) as (keys, _):
