@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from gateway.config import durations
 from gateway.config.faults import NotRight, did_you_mean, shown
@@ -212,6 +212,13 @@ def _none(value: Any) -> Any:
     raise wrong(f"{shown(value)} is not a map of settings", "write a map, or none to remove the default")
 
 
+def _some(listed: list[Any]) -> list[Any]:
+    """An empty list would remove what `defaults` has without a word of it."""
+    if not listed:
+        raise wrong("the list is empty", "name at least one, or write none to remove the default")
+    return listed
+
+
 def _no_plugins(value: Any) -> Any:
     if value == "none" and not isinstance(value, Filled):
         return "none"
@@ -220,6 +227,8 @@ def _no_plugins(value: Any) -> Any:
 
 Removed = Annotated[Literal["none"], BeforeValidator(_none)]
 NoPlugins = Annotated[Literal["none"], BeforeValidator(_no_plugins)]
+Rules = Annotated[list[RateRule], AfterValidator(_some)]
+Plugins = Annotated[list[Plugin], AfterValidator(_some)]
 
 
 def _security_word(value: Any) -> str:
@@ -253,7 +262,7 @@ class Policies(Strict):
     cors: Annotated[Removed | Cors, forms("text", "map")] | None = Field(
         default=None, description="pages of other origins"
     )
-    rate_limit: Annotated[Removed | list[RateRule] | RateRule, forms("text", "list", "map")] | None = Field(
+    rate_limit: Annotated[Removed | Rules | RateRule, forms("text", "list", "map")] | None = Field(
         default=None, description="how often somebody may come: a rule, or a list of them"
     )
     authenticate: Annotated[Mode | Authenticate, forms("text", "map")] | None = Field(
@@ -284,6 +293,6 @@ class Policies(Strict):
     security_headers: Annotated[SecurityWord | Headers, forms("text", "map")] | None = Field(
         default=None, description="standard, none, or a map of headers"
     )
-    plugins: Annotated[NoPlugins | list[Plugin], forms("text", "list")] | None = Field(
+    plugins: Annotated[NoPlugins | Plugins, forms("text", "list")] | None = Field(
         default=None, description="own classes, asked in this order"
     )
