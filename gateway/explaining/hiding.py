@@ -6,7 +6,7 @@ from gateway.admin_pages import HIDDEN, SECRET
 from gateway.model.credentials import redacted
 
 _ALWAYS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
-_is_credential = re.compile(r"(?i:basic|bearer) \S+").fullmatch  # under whatever name
+_is_credential = re.compile(r"(?i:basic|bearer) [^\s=]+=*").fullmatch  # under whatever name
 _NEVER = ("access-control-", "x-user-")  # named after credentials or tokens, but made of neither
 
 

@@ -82,6 +82,7 @@ def test_a_credential_is_added_but_never_doubled() -> None:
         ("X-Upstream-Token:t", "X-Upstream-Token:(hidden)"),
         ("X-Upstream-Auth: Basic dTpw", "X-Upstream-Auth: Basic (hidden)"),
         ("X-Plan: Basic and more", "X-Plan: Basic and more"),
+        ('WWW-Authenticate: Bearer realm="postern"', 'WWW-Authenticate: Bearer realm="postern"'),
         ("Authorization:Basic \tdTpw", "Authorization:Basic (hidden)"),
         (f"Referer: /x?t={TOKEN}", "Referer: /x?t=psa_…"),
         (f"GET /x?{TOKEN} HTTP/1.1", "GET /x?psa_… HTTP/1.1"),
