@@ -134,7 +134,7 @@ class RateLimit:
         return Refuse(RATE_LIMITED, tier.details[spent.limit], ((b"Retry-After", b"%d" % seconds),))
 
     def _fitting(self, exchange: Exchange) -> Tier:
-        """They stand in their order, the most generous first; the default fits everybody."""
+        """They stand in their order: of roles the most generous first, then the default, for all others."""
         roles = exchange.who.identity.roles if exchange.who is not None else ()
         for tier in self._tiers:
             if not tier.role or tier.role in roles:
@@ -146,12 +146,14 @@ def _known_early(word: str) -> bool:
     return word in _BEFORE_AUTH or word.startswith("header:")
 
 
-def _generous(rule: RuleSettings) -> Callable[[str], tuple[float, float]]:
-    """Sorts the roles: by how much they may in the long run, and of equal ones by how much at once."""
+def _generous(rule: RuleSettings) -> Callable[[str], tuple[bool, float, float]]:
+    """Sorts the roles: by how much they may in the long run, and of equal ones by how much at once. The
+    default stands last, or a role could not be given less."""
 
-    def order(role: str) -> tuple[float, float]:
+    def order(role: str) -> tuple[bool, float, float]:
         limits = rule.limits[role]
-        return -min(amount / seconds for amount, seconds in limits), -min(amount for amount, _ in limits)
+        in_the_long_run = min(amount / seconds for amount, seconds in limits)
+        return role == "default", -in_the_long_run, -min(amount for amount, _ in limits)
 
     return order
 

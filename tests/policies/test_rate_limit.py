@@ -166,7 +166,16 @@ def test_several_words_count_each_combination() -> None:
 
 @pytest.mark.parametrize(
     ("roles", "amount"),
-    [((), 60), (("clerk",), 60), (("pro",), 600), (("clerk", "pro"), 600), (("slow",), 60), (None, 60)],
+    [
+        ((), 60),
+        (("clerk",), 60),
+        (("pro",), 600),
+        (("clerk", "pro"), 600),
+        (("slow",), 1),
+        (("slow", "clerk"), 1),
+        (("slow", "pro"), 600),
+        (None, 60),
+    ],
 )
 def test_by_role_the_most_generous_that_fits_counts(roles: tuple[str, ...] | None, amount: int) -> None:
     counts = Counts()
