@@ -34,13 +34,17 @@ routes:
     match: {{path: /api/**}}
     upstream: app
     policies:
-      bind: {{address: prefix, agent: family, on_mismatch: step_up}}
-      require: {{roles: [user]}}
-      rate_limit: {{name: orders-user, limit: 6000/minute, key: user}}
-      security_headers: standard
+{judging}      security_headers: standard
       request_headers: {{set: {{X-Tenant: acme}}, remove: [X-Debug]}}
       response_headers: {{set: {{X-Served-By: gateway}}, remove: [Server]}}
 """
+
+# What Postern judges beyond who it is.
+JUDGING = """
+      bind: {address: prefix, agent: family, on_mismatch: step_up}
+      require: {roles: [user]}
+      rate_limit: {name: orders-user, limit: 6000/minute, key: user}
+""".lstrip("\n")
 
 NGINX = """
 daemon off;
@@ -163,7 +167,9 @@ def start_conf(nginx: str, folder: Path, name: str, body: str, port: int, log: P
     return Peer(name, port, subprocess.Popen(command, start_new_session=True), log)
 
 
-def start_postern(programs: Path, folder: Path, upstream: int, more: str = "") -> Peer:
+def start_postern(
+    programs: Path, folder: Path, upstream: int, more: str = "", judging: str = JUDGING
+) -> Peer:
     """With the sessions that the tokens in `folder` are of, in its own SQLite file; `more` is YAML."""
     port, log = free_port(), folder / "postern.access.log"
     secret = secrets.token_urlsafe(32)
@@ -173,7 +179,8 @@ def start_postern(programs: Path, folder: Path, upstream: int, more: str = "") -
     fill = [str(programs / "python"), str(ROOT / "bench/people.py"), url, str(measure.TOKENS)]
     subprocess.run([*fill, str(folder / measure.TOKENS_FILE)], env=environment, check=True)
     routes = folder / "routes.yaml"
-    routes.write_text(ROUTES.format(port=port, admin=free_port(), upstream=upstream, log=log) + more)
+    own_routes = ROUTES.format(port=port, admin=free_port(), upstream=upstream, log=log, judging=judging)
+    routes.write_text(own_routes + more)
     out = (folder / "postern.out").open("wb")
     command = [str(programs / "postern"), "run", "-c", str(routes)]
     process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)

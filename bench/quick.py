@@ -43,7 +43,8 @@ def main() -> None:
             some = "".join(f"psa_{number:068}\n" for number in range(measure.TOKENS))
             (FOLDER / measure.TOKENS_FILE).write_text(some)
         else:
-            running.append(peers.start_postern(programs, FOLDER, upstream))
+            judging = "" if options.only_authenticate else peers.JUDGING
+            running.append(peers.start_postern(programs, FOLDER, upstream, judging=judging))
         token = (FOLDER / measure.TOKENS_FILE).read_text().split("\n", 1)[0]
         for peer in running:
             peers.check(peer, token)
@@ -53,7 +54,7 @@ def main() -> None:
             peers.stop(peer)
     report = rendered(results, options, python.build, nginx)
     print(report)
-    if not options.nginx_only:
+    if not (options.nginx_only or options.only_authenticate):
         RESULTS.write_text(report)
     shutil.rmtree(FOLDER)
 
@@ -63,6 +64,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of each peer in each round")
     parser.add_argument("--nginx-only", action="store_true", help="leave Postern out; writes no file")
+    parser.add_argument(
+        "--only-authenticate", action="store_true",
+        help="without bind, require and rate_limit; writes no file, and its head still tells of all",
+    )  # fmt: skip
     return parser.parse_args()
 
 
