@@ -1,7 +1,7 @@
 """Fixtures of the identity tests: the service over each database, empty at the start."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,9 +9,7 @@ import pytest
 from gateway.store.database import Store
 from tests.identity.house import Actor, house, signed_in
 from tests.identity.rig import Rig
-from tests.kit.postgres import Postgres, postgres_server
-
-__all__ = ["postgres_server"]
+from tests.kit.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -25,12 +23,15 @@ def template(postgres_server: Postgres) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The url of a database of its own."""
     if request.param == "sqlite":
-        return f"sqlite:{tmp_path}/postern.db"
+        yield f"sqlite:{tmp_path}/postern.db"
+        return
     server: Postgres = request.getfixturevalue("postgres_server")
-    return server.make_database(request.getfixturevalue("template"))
+    url = server.make_database(request.getfixturevalue("template"))
+    yield url
+    server.drop_database(url)
 
 
 @pytest.fixture

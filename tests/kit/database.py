@@ -32,6 +32,19 @@ async def _fetch(url: str, query: str) -> list[Any]:
         await connection.close(timeout=5)
 
 
+async def _whole(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Every table of PostgreSQL, over one connection."""
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return {
+            name: [tuple(row) for row in await connection.fetch(f'SELECT * FROM "{name}"', timeout=30)]
+            for (name,) in tables
+        }
+    finally:
+        await connection.close(timeout=5)
+
+
 async def _execute(url: str, statement: str) -> None:
     connection = await asyncpg.connect(url, timeout=10)
     try:
@@ -43,10 +56,13 @@ async def _execute(url: str, statement: str) -> None:
 def everything(url: str) -> dict[str, str]:
     """Every row of every table, as text."""
     if url.startswith("sqlite:"):
-        names = rows(url, "SELECT name FROM sqlite_master WHERE type = 'table'")
-    else:
-        names = rows(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    return {name: "\n".join(map(repr, rows(url, f'SELECT * FROM "{name}"'))) for (name,) in names}
+        names = [name for (name,) in rows(url, "SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: _shown(rows(url, f'SELECT * FROM "{name}"')) for name in names}
+    return {name: _shown(found) for name, found in asyncio.run(_whole(url)).items()}
+
+
+def _shown(rows: list[tuple[Any, ...]]) -> str:
+    return "\n".join(map(repr, rows))
 
 
 def log_of(url: str) -> str:

