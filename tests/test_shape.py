@@ -5,9 +5,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -36,17 +36,30 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
+class Seen(NamedTuple):
+    """What these tests want to know of a module: it is parsed once."""
+
+    imports: tuple[str, ...]
+    functions: tuple[tuple[str, int, int], ...]  # name, line, length
 
 
-def imports_of(path: Path) -> Iterator[str]:
-    for node in ast.walk(tree_of(path)):
+@cache
+def seen(path: Path) -> Seen:
+    imports, functions = [], []
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imports += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name_of(path)}:{node.lineno}: write the import's full name"
-            yield node.module or ""
+            imports.append(node.module or "")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            functions.append((node.name, node.lineno, node.end_lineno - node.lineno + 1))
+    return Seen(tuple(imports), tuple(functions))
+
+
+def imports_of(path: Path) -> tuple[str, ...]:
+    return seen(path).imports
 
 
 def top_of(module: str) -> str:
@@ -71,11 +84,8 @@ def test_a_module_is_a_room_with_one_purpose(path: Path) -> None:
     assert text.count("\n") <= 400, "split it: a file has at most 400 lines"
     first = text.split("\n", 1)[0]
     assert re.fullmatch(r'"""\S.*\.("""|)', first), "the first line is one sentence on the module's purpose"
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno is not None
-            length = node.end_lineno - node.lineno + 1
-            assert length <= 60, f"{node.name} at line {node.lineno} has {length} lines, 60 are allowed"
+    for name, line, length in seen(path).functions:
+        assert length <= 60, f"{name} at line {line} has {length} lines, 60 are allowed"
 
 
 def test_nothing_is_left_for_later() -> None:
