@@ -2,6 +2,7 @@
 
 EVENTS = (
     "user.registered", "user.changed", "user.confirmed", "user.deleted", "user.locked", "user.unlocked",
+    "user.let_in", "user.email_asked", "user.email_changed", "user.email_undone",
     "user.roles_changed", "user.meta_changed", "users.imported", "register.address_taken",
     "session.created", "session.revoked", "session.moved", "session.mismatch", "session.rebound",
     "session.reauthenticated", "token.reused", "login.failed", "password.changed", "password.refused",
