@@ -20,6 +20,7 @@ from gateway.model.addresses import MAX_HOPS, parse, walk
 from gateway.model.exchange import Exchange
 from gateway.model.headers import (
     CONNECTION,
+    CREDENTIAL,
     REQUEST_ID,
     TRACE,
     is_our_token,
@@ -286,9 +287,11 @@ class Verifier(Downstream):
         answered = self.live.answered
         usual = who is not None and exchange.request_add is who.block and who.answer
         lines = who.answer if who is not None and usual else answered.lines(exchange)
-        simple = value[:11] == b"Bearer psa_" and not (exchange.cookie or exchange.route.forward_credential)
+        elsewhere = exchange.cookie or exchange.flags & CREDENTIAL
+        simple = value[:11] == b"Bearer psa_" and not (elsewhere or exchange.route.forward_credential)
         return b"%b%b%b%bX-Request-Id: %b\r\n%b\r\n" % (
-            answered.head(exchange.began), lines, _TAKEN if simple else _credentials(exchange),
+            answered.head(exchange.began), lines,
+            _TAKEN if simple else _credentials(exchange, self.live.asked_names),
             exchange.reply_add, exchange.request_id,
             b"" if self.keep and exchange.version else replies.connection_line(exchange, keep=self.keep),
         )  # fmt: skip
@@ -325,7 +328,7 @@ class Verifier(Downstream):
         return 401 if 401 in (status, meant) else deny
 
 
-def _credentials(exchange: Exchange) -> bytes:
+def _credentials(exchange: Exchange, names: originals.AskedNames) -> bytes:
     """What the backend may see of the headers that can hold a credential: all but ours, as always."""
     forward = exchange.route.forward_credential
     value = exchange.authorization
@@ -338,6 +341,10 @@ def _credentials(exchange: Exchange) -> bytes:
         if b"postern" in value and not forward:
             value = without_our_cookies(value)
         lines += b"Cookie: %b\r\n" % value
+    if exchange.flags & CREDENTIAL and not forward:
+        for name, value in exchange.noted.items():
+            if names.judge(name) & CREDENTIAL and is_our_token(value):
+                lines += b"%b: \r\n" % name
     return lines
 
 

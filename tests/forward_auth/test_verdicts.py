@@ -172,6 +172,14 @@ def test_what_the_backend_may_see_of_the_credentials(asked: Asked, person: Perso
     assert forwarded.value(b"authorization") == person.bearer.partition(b" ")[2]
 
 
+def test_a_header_that_routes_accept_is_taken_away_too(asked: Asked, person: Person) -> None:
+    token = b"Access-Token: " + person.access.encode()
+    for target, lines in (("/named/x", [token]), ("/app/x", [token, person.bearer]), ("/public/x", [token])):
+        assert asked.verify(target, *lines).values(b"access-token") == [b""], target
+    for target, line in (("/public/x", b"Access-Token: theirs"), ("/forwarding/x", token)):
+        assert asked.verify(target, line, person.bearer).values(b"access-token") == [], target
+
+
 def test_a_yes_is_never_kept_by_a_cache_and_sets_no_cookie(asked: Asked, browser: Person) -> None:
     answer = asked.verify("/app/x", browser.cookie_line)
     assert answer.value(b"cache-control") == b"no-store" and answer.values(b"set-cookie") == []
