@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -25,7 +25,7 @@ def routes(servers: list[str], more: str = "", route: str = ROUTE) -> str:
     return f"upstreams:\n  app: {{servers: [{', '.join(servers)}]{more and ', ' + more}}}\n{route}"
 
 
-def post(gateway: Gateway, target: str, body: bytes = b"once") -> Answer:
+def post(gateway: "Configured", target: str, body: bytes = b"once") -> Answer:
     return exchange(gateway.port, request(target, method=b"POST", body=body), most=1).replies[0]
 
 
@@ -34,6 +34,42 @@ def until(true: Callable[[], bool], patience: float = 20.0) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Gateway]:
+    """One for most of these tests: each gives it a configuration of its own."""
+    with run_gateway(routes(["http://127.0.0.1:1"])) as gateway:
+        yield gateway
+
+
+class Configured:
+    """The gateway under a configuration, and what it has counted and logged since it has that."""
+
+    def __init__(self, gateway: Gateway, yaml: str) -> None:
+        self.port, self.reload = gateway.port, gateway.reload
+        self._gateway, self._logged = gateway, len(gateway.log_lines())
+        self._counted = gateway.metrics()
+        assert gateway.reload(yaml).status == 200, gateway.errors()
+
+    def metrics(self) -> dict[str, float]:
+        before = self._counted
+        return {
+            name: value - (before.get(name, 0) if "_total{" in name else 0)
+            for name, value in self._gateway.metrics().items()
+        }
+
+    def log_lines(self) -> list[str]:
+        return self._gateway.log_lines()[self._logged :]
+
+    def says(self, text: str) -> int:
+        """How many lines have it; a server's address is of this test alone."""
+        return sum(text in line for line in self.log_lines())
+
+
+@contextmanager
+def configured(gateway: Gateway, yaml: str) -> Iterator[Configured]:
+    yield Configured(gateway, yaml)
 
 
 @pytest.fixture
@@ -55,14 +91,14 @@ def send_for_a_while(client: Client, data: bytes) -> None:
     client.sock.settimeout(10)
 
 
-def bodies(gateway: Gateway, count: int) -> Counter[bytes]:
+def bodies(gateway: "Configured", count: int) -> Counter[bytes]:
     return Counter(get(gateway.port, "/").body for _ in range(count))
 
 
-def test_a_refused_connection_is_tried_on_another_server_whatever_the_method() -> None:
+def test_a_refused_connection_is_tried_on_another_server_whatever_the_method(shared: Gateway) -> None:
     with RecordingUpstream() as alive:
         dead = f"http://127.0.0.1:{free_port()}"
-        with run_gateway(routes([dead, alive.url], "balance: round_robin")) as gateway:
+        with configured(shared, routes([dead, alive.url], "balance: round_robin")) as gateway:
             for number in range(30):
                 assert post(gateway, f"/{number}").status == 200
                 assert get(gateway.port, f"/{number}").status == 200
@@ -73,12 +109,12 @@ def test_a_refused_connection_is_tried_on_another_server_whatever_the_method() -
         assert Counter(seen.body for seen in alive.requests) == {b"once": 30, b"": 30}
 
 
-def test_a_server_that_stops_is_left_and_one_that_starts_is_found_again() -> None:
+def test_a_server_that_stops_is_left_and_one_that_starts_is_found_again(shared: Gateway) -> None:
     with ExitStack() as stack:
         stays = stack.enter_context(RecordingUpstream())
         leaves = RecordingUpstream()
         port, more = leaves.port, "balance: round_robin, outlier: {failures: 3, eject: 100ms}"
-        with run_gateway(routes([stays.url, leaves.url], more)) as gateway:
+        with configured(shared, routes([stays.url, leaves.url], more)) as gateway:
             assert {get(gateway.port, "/").status for _ in range(10)} == {200}
             assert leaves.requests
             leaves.close()
@@ -92,54 +128,56 @@ def test_a_server_that_stops_is_left_and_one_that_starts_is_found_again() -> Non
             until(reached)
 
 
-def test_when_all_are_down_the_answer_is_503() -> None:
+def test_when_all_are_down_the_answer_is_503(shared: Gateway) -> None:
     dead = [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
-    with run_gateway(routes(dead)) as gateway:
+    with configured(shared, routes(dead)) as gateway:
         for _ in range(12):
             reply = get(gateway.port, "/")
             assert (reply.status, reply.code) == (503, "upstream_unavailable")
 
 
-def test_a_server_that_fails_its_checks_gets_no_requests_until_it_passes_them(pair: Pair) -> None:
+def test_a_server_that_fails_its_checks_gets_no_requests_until_it_passes_them(
+    shared: Gateway, pair: Pair
+) -> None:
     one, other = pair
     health = "balance: round_robin, health: {path: /healthz, every: 50ms, healthy: 2, unhealthy: 2}"
     one.reply(answer(b"down", status=503), b"/healthz")
-    with run_gateway(routes([one.url, other.url], health)) as gateway:
+    with configured(shared, routes([one.url, other.url], health)) as gateway:
         name = f'postern_upstream_healthy{{server="{one.url}",upstream="app"}}'
         until(lambda: gateway.metrics()[name] == 0)
         assert bodies(gateway, 20) == {b"other": 20}
         one.reply(answer(b"up"), b"/healthz")
         until(lambda: gateway.metrics()[name] == 1)
         assert bodies(gateway, 20) == {b"one": 10, b"other": 10}
-        assert sum("is unhealthy: answered 503" in line for line in gateway.log_lines()) == 1
-        assert sum("is healthy again" in line for line in gateway.log_lines()) == 1
+        assert gateway.says(f"{one.url} is unhealthy: answered 503") == 1
+        assert gateway.says(f"{one.url} is healthy again") == 1
 
 
-def test_the_last_server_is_used_even_when_its_checks_fail(pair: Pair) -> None:
+def test_the_last_server_is_used_even_when_its_checks_fail(shared: Gateway, pair: Pair) -> None:
     for upstream in pair:
         upstream.reply(answer(b"down", status=503), b"/healthz")
     health = "health: {path: /healthz, every: 20ms, unhealthy: 1}"
-    with run_gateway(routes([upstream.url for upstream in pair], health)) as gateway:
-        until(lambda: "".join(gateway.log_lines()).count("is unhealthy") == 2)
+    with configured(shared, routes([upstream.url for upstream in pair], health)) as gateway:
+        until(lambda: all(gateway.says(f"{upstream.url} is unhealthy") for upstream in pair))
         assert len(bodies(gateway, 20)) == 1
         assert get(gateway.port, "/").status == 200
 
 
-def test_weights_are_shares(pair: Pair) -> None:
+def test_weights_are_shares(shared: Gateway, pair: Pair) -> None:
     one, other = pair
     weighted = [one.url, f"{{url: {other.url!r}, weight: 2}}"]
     for balance in ("round_robin", "least_requests"):
-        with run_gateway(routes(weighted, f"balance: {balance}")) as gateway:
+        with configured(shared, routes(weighted, f"balance: {balance}")) as gateway:
             assert bodies(gateway, 30) == {b"one": 10, b"other": 20}
 
 
-def test_the_less_busy_server_takes_the_next_request(pair: Pair) -> None:
+def test_the_less_busy_server_takes_the_next_request(shared: Gateway, pair: Pair) -> None:
     one, other = pair
     gate = threading.Event()
     busy = gated(b"", gate, b"HTTP/1.1 200 Fine\r\nContent-Length: 4\r\n\r\nheld")
     one.reply(busy, b"/held")
     other.reply(busy, b"/held")
-    with run_gateway(routes([one.url, other.url])) as gateway:
+    with configured(shared, routes([one.url, other.url])) as gateway:
         held: list[Answer] = []
         thread = threading.Thread(target=lambda: held.append(get(gateway.port, "/held")))
         thread.start()
@@ -164,27 +202,29 @@ def test_one_address_keeps_its_server(pair: Pair) -> None:
             assert set().union(*seen.values()) == {b"one", b"other"}
 
 
-def test_a_server_by_name_is_reached_on_whichever_address_it_has() -> None:
+def test_a_server_by_name_is_reached_on_whichever_address_it_has(shared: Gateway) -> None:
     with RecordingUpstream() as upstream:
-        with run_gateway(routes([f"http://localhost:{upstream.port}"])) as gateway:
+        with configured(shared, routes([f"http://localhost:{upstream.port}"])) as gateway:
             assert {post(gateway, "/").status for _ in range(20)} == {200}
         assert {seen.body for seen in upstream.requests} == {b"once"}
 
 
-def test_a_name_that_is_unknown_harms_nobody_else() -> None:
+def test_a_name_that_is_unknown_harms_nobody_else(shared: Gateway) -> None:
     with RecordingUpstream() as upstream:
         servers = ["http://nothing.invalid", upstream.url]
-        with run_gateway(routes(servers)) as gateway:
+        with configured(shared, routes(servers)) as gateway:
             assert {get(gateway.port, "/").status for _ in range(10)} == {200}
-        with run_gateway(routes(servers[:1])) as gateway:
+        with configured(shared, routes(servers[:1])) as gateway:
             reply = get(gateway.port, "/")
             assert (reply.status, reply.code) == (503, "upstream_unavailable")
             until(lambda: any("nothing.invalid can't be resolved" in line for line in gateway.log_lines()))
 
 
-def test_a_reload_keeps_connections_to_servers_that_stay_and_closes_the_others(pair: Pair) -> None:
+def test_a_reload_keeps_connections_to_servers_that_stay_and_closes_the_others(
+    shared: Gateway, pair: Pair
+) -> None:
     one, other = pair
-    with run_gateway(routes([one.url, other.url], "balance: round_robin")) as gateway:
+    with configured(shared, routes([one.url, other.url], "balance: round_robin")) as gateway:
         bodies(gateway, 4)
         assert (one.connections, other.connections) == (1, 1)
         more = ROUTE + "  - {name: more, match: {path: /more}, upstream: app}\n"
@@ -194,13 +234,15 @@ def test_a_reload_keeps_connections_to_servers_that_stay_and_closes_the_others(p
         assert one.connections == 1
 
 
-def test_who_waits_for_a_connection_gets_one_though_a_reload_takes_the_server_away(pair: Pair) -> None:
+def test_who_waits_for_a_connection_gets_one_though_a_reload_takes_the_server_away(
+    shared: Gateway, pair: Pair
+) -> None:
     """Requests end on the routes they began with, those that wait too."""
     one, other = pair
     gate = threading.Event()
     one.reply(gated(b"", gate, b"HTTP/1.1 200 Fine\r\nContent-Length: 3\r\n\r\none"))
     more = "pool: {max: 1}, timeouts: {connect: 10s}"
-    with run_gateway(routes([one.url], more)) as gateway, ExitStack() as stack:
+    with configured(shared, routes([one.url], more)) as gateway, ExitStack() as stack:
         clients = [stack.enter_context(Client(gateway.port)) for _ in range(3)]
         for client in clients:
             client.send(request("/"))
@@ -246,20 +288,20 @@ def test_a_connection_whose_request_has_not_gone_out_serves_no_other() -> None:
         gate.set()
 
 
-def test_a_reply_that_may_be_tried_again_is_asked_of_another_server(pair: Pair) -> None:
+def test_a_reply_that_may_be_tried_again_is_asked_of_another_server(shared: Gateway, pair: Pair) -> None:
     one, other = pair
     one.reply(answer(b"busy", status=503))
     retry = 'balance: round_robin, outlier: {failures: 1000}, retry: {when: [connect, reset, "503"]}'
-    with run_gateway(routes([one.url, other.url], retry)) as gateway:
+    with configured(shared, routes([one.url, other.url], retry)) as gateway:
         assert bodies(gateway, 20) == {b"other": 20}
         assert {post(gateway, "/").status for _ in range(4)} == {200, 503}
 
 
-def test_a_broken_connection_is_tried_again_only_where_that_is_safe(pair: Pair) -> None:
+def test_a_broken_connection_is_tried_again_only_where_that_is_safe(shared: Gateway, pair: Pair) -> None:
     one, other = pair
     one.reply(raw(then="reset"))
     more = "balance: round_robin, outlier: {failures: 1000}"
-    with run_gateway(routes([one.url, other.url], more)) as gateway:
+    with configured(shared, routes([one.url, other.url], more)) as gateway:
         assert bodies(gateway, 20) == {b"other": 20}
         one.clear()
         one.reply(raw(then="reset"))
@@ -273,11 +315,11 @@ def hold(line: Line, received: Received) -> None:
     line.closed.wait(10)
 
 
-def test_a_server_that_goes_with_a_request_on_a_kept_connection_is_replaced() -> None:
+def test_a_server_that_goes_with_a_request_on_a_kept_connection_is_replaced(shared: Gateway) -> None:
     """The connection ends under the request, a fresh one to the same server is refused: the other serves."""
     with RecordingUpstream() as one, RecordingUpstream() as other, ExitStack() as stack:
         text = routes([one.url, other.url], "balance: hash_ip")
-        gateway = stack.enter_context(run_gateway(text))
+        gateway = stack.enter_context(configured(shared, text))
         assert get(gateway.port, "/").status == 200
         leaves, stays = (one, other) if one.requests else (other, one)
         leaves.reply(hold, b"/held")
@@ -289,10 +331,10 @@ def test_a_server_that_goes_with_a_request_on_a_kept_connection_is_replaced() ->
         assert [seen.path for seen in stays.requests] == [b"/held"]
 
 
-def test_failures_after_the_head_of_the_request_eject_too(pair: Pair) -> None:
+def test_failures_after_the_head_of_the_request_eject_too(shared: Gateway, pair: Pair) -> None:
     one, other = pair
     one.reply(in_turn(*(raw(then="reset"),) * 3, answer(b"one")))
     more = "balance: round_robin, outlier: {failures: 3, eject: 100ms}"
-    with run_gateway(routes([one.url, other.url], more)) as gateway:
+    with configured(shared, routes([one.url, other.url], more)) as gateway:
         until(lambda: post(gateway, "/").body == b"one")
         assert sum(seen.method == b"POST" for seen in one.requests) == 4
