@@ -1,5 +1,6 @@
 """Who asks: finds the credential that counts, has it resolved, and says what happens when there is none."""
 
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ClassVar, Literal
@@ -18,11 +19,11 @@ from gateway.model.policy import Effects, Ports, Resolution
 from gateway.model.verdict import Answer, Outcome, Refuse, Reply, Verdict
 
 # RFC 6750 section 2.1, b64token; the = of padding stand at its end only
-_TOKEN_BYTES = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~+/"
+_is_token = re.compile(rb"[0-9A-Za-z._~+/-]+=*").fullmatch
 _LONGEST = 8192
 _LONGEST_RETURN = 2048  # bytes of return_to before encoding; the query is left behind first
 _API_KEY = b"psk_"
-_JWT_BYTES = _TOKEN_BYTES.replace(b"~+/", b"")  # base64url and dots
+_JWT_BYTES = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_."  # base64url and dots
 _OUR_JWTS = tuple(start.encode() for start in JWT_STARTS)
 _GETS = frozenset({b"GET", b"HEAD"})
 
@@ -148,15 +149,15 @@ class Authenticate:
                 return credential
             if found is None:
                 found = self._resolve(kind, credential, exchange)
-            if not isinstance(found, Identified | BadCredential | Refuse):
-                return self._wait(came[place:], exchange, found)
-            if isinstance(found, Refuse):
-                return found
             if isinstance(found, Identified):
                 if kind == "external" and found.identity.issuer not in self._issuers:
                     return self._invalid  # T17: it is good, but not here
                 _identify(exchange, found, credential)
                 return None
+            if isinstance(found, Refuse):
+                return found
+            if not isinstance(found, BadCredential):
+                return self._wait(came[place:], exchange, found)
             if kind != "cookie":
                 cookie = dict(came).get("cookie")
                 if found.session and self._renewal and isinstance(cookie, bytes):
@@ -221,7 +222,7 @@ class Authenticate:
 
     def _api_key(self, exchange: Exchange, bearer: bytes | None) -> bytes | Refuse | None:
         key = exchange.noted.get(b"x-api-key", b"")
-        ours = _API_KEY in key  # other keys are the upstream's affair
+        ours = key.find(_API_KEY) >= 0  # other keys are the upstream's affair
         if bearer is not None and bearer.startswith(_API_KEY):
             if ours:
                 return self._duplicate
@@ -234,9 +235,9 @@ class Authenticate:
 
     def _cookie(self, exchange: Exchange, bearer: bytes | None) -> bytes | Refuse | None:
         mark, cookie = self._mark, exchange.cookie
-        if not cookie or mark not in cookie:
+        if cookie.find(mark) < 0:  # `in` would cost twice as much: it tries a number first
             return None
-        pairs = [pair.partition(b"=") for pair in cookie.split(b";") if mark in pair]
+        pairs = [pair.partition(b"=") for pair in cookie.split(b";") if pair.find(mark) >= 0]
         values = [value.strip() for name, _, value in pairs if name.strip() in self._cookies]
         if len(values) > 1:
             return self._duplicate
@@ -278,8 +279,7 @@ def _is_external(bearer: bytes) -> bool:
 
 
 def _possible(value: bytes) -> bool:
-    bare = value.rstrip(b"=")
-    return bare != b"" and len(value) <= _LONGEST and not bare.translate(None, _TOKEN_BYTES)
+    return len(value) <= _LONGEST and _is_token(value) is not None
 
 
 def _bearer_token(authorization: bytes) -> bytes | None:

@@ -57,7 +57,7 @@ def _carry(exchange: Exchange, route: "Route") -> None:
         exchange.lines += b"Authorization: %b\r\n" % value
     value = exchange.cookie
     if value and flags & COOKIE:
-        if b"postern" in value and not route.forward_credential:
+        if not route.forward_credential:
             value = without_our_cookies(value)
         if value:
             exchange.lines += b"Cookie: %b\r\n" % value

@@ -3,8 +3,8 @@
 Most lines of a head have come before: what was said of a line is remembered, so that only new ones are
 judged; those of letters, digits and visible ASCII, which nobody reads differently, by a pattern, all others
 by llhttp. What concerns a whole head (framing, doubles, counts) is judged here each time. A head of nothing
-but such lines is remembered whole, less its first line and its bearer. llhttp has no pause, no position and
-no limits: it never sees more than one line; whoever calls found the head's end.
+but such lines is remembered whole, less its first line and its bearer or cookies. llhttp has no pause, no
+position and no limits: it never sees more than one line; whoever calls found the head's end.
 """
 
 import re
@@ -20,6 +20,7 @@ from gateway.model.headers import (
     AUTHORIZATION,
     CODING,
     CONNECTION,
+    COOKIE,
     CREDENTIAL,
     DOUBLED,
     EXPECT,
@@ -42,11 +43,17 @@ PLAIN: Entry = (PASS, b"", b"")  # the usual: passed on as it is
 
 _method_name = re.compile(rb"[A-Z-]{1,32}").fullmatch
 _ordinary = re.compile(rb"([A-Za-z0-9-]+): ?([\x20-\x7e]*)").fullmatch
-_authorization = re.compile(rb"[Aa]uthorization: ([\x21-\x7e]+(?: [\x21-\x7e]+)?)").fullmatch
+_cookies = rb"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?"
+_is_cookies = re.compile(_cookies).fullmatch
+_secret = re.compile(
+    rb"[Aa]uthorization: ([\x21-\x7e]+(?: [\x21-\x7e]+)?)|[Cc]ookie: (" + _cookies + rb")"
+).fullmatch
 _is_bearer = re.compile(rb"Bearer [\x21-\x7e]+").fullmatch
 VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _AUTHORIZATION = b"\r\nAuthorization: "
+_COOKIE = b"\r\nCookie: "
 _OUR_BEARER = b"Bearer psa_"
+_SECRETS = frozenset({b"authorization", b"cookie"})
 _RARE = UPGRADE | CODING | LENGTH | EXPECT | H2C | UNDERSCORE | DOUBLED
 
 
@@ -97,20 +104,19 @@ class RequestReader:
     """Reads request heads."""
 
     __slots__ = (
-        "_authorization", "_count", "_heads", "_judge", "_memory", "_methods", "_names", "_ours",
-        "_target_bytes", "_told",
-        "target",
+        "_authorization", "_cookie", "_count", "_heads", "_judge", "_memory", "_methods", "_names", "_ours",
+        "_target_bytes", "target",
     )  # fmt: skip
 
     def __init__(self, names: Names, header_count: int, target_bytes: int) -> None:
         self._names = names
         self._memory = Memory()
-        self._heads: Heads[RequestHead] = Heads()  # less their first line and their bearer
+        self._heads: Heads[RequestHead] = Heads()  # less their first line and their bearer or cookies
         self._methods = {b"CONNECT"}
         self._judge = LineJudge(httptools.HttpRequestParser, b"GET / HTTP/1.1")
         self._authorization = names.judge(b"authorization")
         self._ours = self._authorization & ~AUTHORIZATION | OURS
-        self._told = bool(self._authorization & TOLD)
+        self._cookie = names.judge(b"cookie")
         self._count = header_count
         self._target_bytes = target_bytes
 
@@ -151,14 +157,24 @@ class RequestReader:
                 return self._read_lines(head, exchange, None)
             exchange.authorization = value
             rest += b"\r\n" + after
+        else:
+            before, mark, after = rest.partition(_COOKIE)
+            if mark:
+                value, _, after = after.partition(b"\r\n")
+                if not _is_cookies(value):
+                    return self._read_lines(head, exchange, None)
+                kind = self._cookie
+                exchange.cookie = value
+                rest = before + b"\r\n" + after
         known = heads.young.get(rest) or heads.again(rest)
         if known is None:
             return self._read_lines(head, exchange, rest)
         heads.misses = 0
         flags, exchange.noted, exchange.lines, exchange.host = known
         exchange.flags = flags | kind
-        if kind and self._told:
-            exchange.noted = {**exchange.noted, b"authorization": exchange.authorization}
+        if kind & TOLD:
+            name = b"cookie" if kind & COOKIE else b"authorization"
+            exchange.noted = {**exchange.noted, name: value}
         return None
 
     def _read_lines(self, head: bytes, exchange: Exchange, rest: bytes | None) -> Fault | None:
@@ -174,9 +190,13 @@ class RequestReader:
                 passed.append(line)
                 continue
             if entry is None:
-                found = _authorization(line)  # new nearly each time: worth a pattern of its own
+                found = _secret(line)  # new nearly each time: worth a pattern of its own
                 if found is not None:
-                    entry = (self._authorization, b"authorization", found[1])
+                    bearer, cookies = found.groups()
+                    if cookies is None:
+                        entry = (self._authorization, b"authorization", bearer)
+                    else:
+                        entry = (self._cookie, b"cookie", cookies)
                 else:
                     try:
                         entry = self._memory.again(line) or self._new(line)
@@ -213,18 +233,21 @@ class RequestReader:
             flags = flags & ~AUTHORIZATION | OURS
         exchange.flags = flags
         fault = self._judge_whole(exchange, flags, noted) if flags & _RARE else None
-        if not self._told:
+        if not self._authorization & TOLD:
             noted.pop(b"authorization", None)
+        if not self._cookie & TOLD:
+            noted.pop(b"cookie", None)
         exchange.noted = noted
         if rest is not None and not flags & _RARE:
             self._remember(rest, exchange)
         return fault
 
     def _remember(self, rest: bytes, exchange: Exchange) -> None:
-        """The head less its bearer, if that was all of its authorization."""
-        if b"\r\nauthorization:" not in b"\r\n" + rest.lower():
-            noted = {name: value for name, value in exchange.noted.items() if name != b"authorization"}
-            flags = exchange.flags & ~(AUTHORIZATION | OURS)
+        """The head less its bearer or cookies, if these were all of its secrets."""
+        names = b"\r\n" + rest.lower()
+        if b"\r\nauthorization:" not in names and b"\r\ncookie:" not in names:
+            noted = {name: value for name, value in exchange.noted.items() if name not in _SECRETS}
+            flags = exchange.flags & ~(AUTHORIZATION | OURS | COOKIE)
             self._heads.add(rest, (flags, noted, exchange.lines, exchange.host))
 
     def _new(self, line: bytes) -> Entry:

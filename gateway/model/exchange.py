@@ -119,4 +119,8 @@ class Exchange:
     def header(self, name: bytes) -> bytes | None:
         """The value of a request header by its lower-case name; what is asked often is better noted."""
         value = self.noted.get(name)
-        return value if value is not None else find(self.lines, name)
+        if value is not None:
+            return value
+        if name in (b"authorization", b"cookie"):  # never among the lines
+            return (self.authorization if name == b"authorization" else self.cookie) or None
+        return find(self.lines, name)

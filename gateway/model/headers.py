@@ -31,7 +31,7 @@ DROPPABLE = 1 << 21  # some route takes it away
 REMEMBERED = 1 << 20  # whole lines of it recur and are no secret
 AUTHORIZATION = 1 << 18
 OURS = 1 << 22  # instead of AUTHORIZATION: it is "Bearer " and an access token of ours, to look at
-TOLD = 1 << 25  # of authorization: some policy wants to find it in exchange.noted
+TOLD = 1 << 25  # of authorization and cookie: some policy wants to find it in exchange.noted
 
 HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization "
@@ -97,7 +97,7 @@ class RequestNames:
         self._extra = dict.fromkeys(credential_names, NOTED | CREDENTIAL)
         for name in reads:
             self._extra.setdefault(name, NOTED | PASSED | (REMEMBERED if name in _RECURRING else 0))
-        self._told = TOLD if b"authorization" in reads else 0
+        self._told = reads & {b"authorization", b"cookie"}
         self._droppable = droppable
         self.refuse_underscores = refuse_underscores
         self.remembered: dict[bytes, int] = {}
@@ -117,7 +117,7 @@ class RequestNames:
         lower = name.lower()
         kind = _NAMED.get(lower)
         if kind is not None:
-            return kind | self._told if lower == b"authorization" else kind
+            return kind | TOLD if lower in self._told else kind
         if lower in HOP_BY_HOP:
             return DROP
         spelling = folded(lower)
@@ -186,9 +186,13 @@ def is_our_token(value: bytes) -> bool:
 
 def without_our_cookies(cookie: bytes) -> bytes:
     """The Cookie line less our cookies' pairs; the other pairs byte for byte."""
-    if b"postern" not in cookie:
+    if cookie.find(b"postern") < 0:
         return cookie
-    kept = [pair for pair in cookie.split(b";") if pair.partition(b"=")[0].strip() not in OUR_COOKIES]
+    kept = [
+        pair
+        for pair in cookie.split(b";")
+        if pair.find(b"postern") < 0 or pair.partition(b"=")[0].strip() not in OUR_COOKIES
+    ]
     return b";".join(kept).strip(b" ;")
 
 
