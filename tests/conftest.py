@@ -4,11 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.kit import amount
 from tests.kit.federated import Federation, run_federation
 from tests.kit.identity import IdentityWorld, run_identity_gateway
 from tests.kit.people import Person, make_admin, register
 from tests.kit.postgres import Postgres, run_postgres
 from tests.kit.world import World, run_world
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    amount.settle(config)
 
 
 @pytest.fixture(scope="session")

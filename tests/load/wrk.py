@@ -11,11 +11,13 @@ from typing import Self
 
 import msgspec
 
+from tests.kit import amount
 from tests.kit.gateway import Gateway, run_gateway
 from tests.kit.programs import need
 from tests.processes.supervised import until
 
 CONNECTIONS = 16
+BREATH = 2  # milliseconds that a connection rests after each reply, so that the tests beside it get on
 LONGEST = 300  # seconds, should nobody end it
 
 # wrk asks `response` once for each reply; each of its threads has variables of its own.
@@ -55,12 +57,13 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Wrk:
-    """Requests to one path over kept connections, as fast as they are answered."""
+    """Requests to one path over kept connections; in `make hard` as fast as they are answered."""
 
     def __init__(self, gateway: Gateway, folder: Path, path: str, body: str, *lines: str) -> None:
         self._gateway = gateway
         script = folder / "load.lua"
-        script.write_text(SCRIPT.replace("GOOD", body))
+        pace = "" if amount.hard else f"function delay() return {BREATH} end\n"
+        script.write_text(SCRIPT.replace("GOOD", body) + pace)
         self._command = [need("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{LONGEST}s", "--timeout", f"{LONGEST}s"]
         self._command += [word for line in lines for word in ("-H", line)]
         self._command += ["-s", str(script), f"http://127.0.0.1:{gateway.port}{path}"]
