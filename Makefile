@@ -20,7 +20,7 @@ run: $(READY) ## start the gateway with routes.yaml
 	@$(VENV)/bin/postern run -c routes.yaml
 
 test: $(READY) ## all tests but the hard ones (6 minutes at most on 2 cores)
-	@$(VENV)/bin/python -m pytest -q -n $(WORKERS) -m "not hard" $(ARGS)
+	@$(VENV)/bin/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not hard" $(ARGS)
 
 hard: $(READY) ## full counts: gigabytes, thousands of connections, long fuzzing; output in build/hard.txt
 	@mkdir -p build
