@@ -17,6 +17,13 @@ from tests.processes.supervised import Supervised, supervised, until
 REQUESTS = 'postern_requests_total{method="GET",route="stand-in",status="200"}'
 
 
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised]:
+    """One for those tests that only ask."""
+    with supervised(tmp_path_factory.mktemp("still"), workers=2) as running:
+        yield running
+
+
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Supervised]:
     with supervised(tmp_path, workers=2) as running:
@@ -43,9 +50,9 @@ def test_counters_are_added_over_workers_and_survive_them(gateway: Supervised) -
     assert gateway.metrics()[REQUESTS] == 41
 
 
-def test_a_server_is_healthy_only_where_every_worker_says_so(gateway: Supervised) -> None:
-    assert gateway.metrics()['postern_upstream_healthy{server="a:1",upstream="app"}'] == 0
-    health = json.loads(gateway.admin("/health")[1])
+def test_a_server_is_healthy_only_where_every_worker_says_so(still: Supervised) -> None:
+    assert still.metrics()['postern_upstream_healthy{server="a:1",upstream="app"}'] == 0
+    health = json.loads(still.admin("/health")[1])
     assert health["parts"]["upstreams"] == [{"upstream": "app", "server": "a:1", "healthy": False}]
     assert health["status"] == "degraded"
 
@@ -63,12 +70,12 @@ def test_a_hanging_worker_does_not_hang_the_scrape(gateway: Supervised) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def test_the_lines_of_a_request_are_asked_of_every_worker(gateway: Supervised) -> None:
-    status, body = gateway.admin("/requests/known-request")
+def test_the_lines_of_a_request_are_asked_of_every_worker(still: Supervised) -> None:
+    status, body = still.admin("/requests/known-request")
     found = json.loads(body)["requests"]
     assert (status, [line["time"] for line in found]) == (200, ["2025-01-02", "2025-01-01"])
     for unknown in ("another-request", "short", "known-request%22", "known-request/x", ""):
-        assert gateway.code(f"/requests/{unknown}") == 404, unknown
+        assert still.code(f"/requests/{unknown}") == 404, unknown
 
 
 def test_a_worker_that_hangs_or_ends_does_not_keep_the_others_lines(gateway: Supervised) -> None:
@@ -81,8 +88,8 @@ def test_a_worker_that_hangs_or_ends_does_not_keep_the_others_lines(gateway: Sup
     until(lambda: len(json.loads(gateway.admin("/requests/known-request")[1]).get("requests", ())) == 2)
 
 
-def test_the_supervisors_own_figures_are_there(gateway: Supervised) -> None:
-    metrics = gateway.metrics()
+def test_the_supervisors_own_figures_are_there(still: Supervised) -> None:
+    metrics = still.metrics()
     assert metrics["postern_config_reload_success"] == 1
     assert metrics["postern_config_reload_timestamp_seconds"] > 1_600_000_000
     assert metrics["postern_workers_ready"] == 2
@@ -90,21 +97,21 @@ def test_the_supervisors_own_figures_are_there(gateway: Supervised) -> None:
 
 
 @pytest.mark.parametrize("path", ["/live", "/ready", "/health", "/metrics"])
-def test_what_machines_ask_for_is_open(gateway: Supervised, path: str) -> None:
-    assert gateway.admin(path, token=None)[0] == 200
+def test_what_machines_ask_for_is_open(still: Supervised, path: str) -> None:
+    assert still.admin(path, token=None)[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/routes", "/config", "/reload", "/requests/known-request", "/nothing"])
 @pytest.mark.parametrize("token", [None, "wrong", "a-token-for-tests-and-more", "ü"])
-def test_everything_else_needs_the_token(gateway: Supervised, path: str, token: str | None) -> None:
+def test_everything_else_needs_the_token(still: Supervised, path: str, token: str | None) -> None:
     method = "POST" if path == "/reload" else "GET"
-    assert gateway.admin(path, method, token=token)[0] == 401
-    assert gateway.admin(path, method)[0] == (404 if path == "/nothing" else 200)
+    assert still.admin(path, method, token=token)[0] == 401
+    assert still.admin(path, method)[0] == (404 if path == "/nothing" else 200)
 
 
-def test_a_wrong_method_is_named(gateway: Supervised) -> None:
-    assert gateway.admin("/reload")[0] == 405
-    assert gateway.admin("/live", "DELETE")[0] == 405
+def test_a_wrong_method_is_named(still: Supervised) -> None:
+    assert still.admin("/reload")[0] == 405
+    assert still.admin("/live", "DELETE")[0] == 405
 
 
 def test_a_token_is_made_and_kept_where_only_the_owner_reads_it(tmp_path: Path) -> None:
