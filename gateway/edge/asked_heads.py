@@ -88,7 +88,7 @@ class AskedHeads:
         if exchange.content_length != 0 or not all(judge(name) & REMEMBERED for name in noted):
             return
         lower = rest.lower()
-        if any(b"\r\n%b:" % name in lower for name in _OWN):
+        if any(b"\r\n%b:" % name in lower for name in (*_OWN, b"cookie")):
             return
         flags = exchange.flags & ~(AUTHORIZATION | OURS)
         if parse(noted[b"x-forwarded-for"]) is None:  # several: how far they are trusted is the peer's, too
