@@ -1,7 +1,7 @@
 """Own classes, before and after authentication: each is asked in the file's order, and held to its word."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from inspect import isawaitable
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ from policies._plugin import BadPlugin, made
 from policies._sound import Unsound, check_changed, check_lines, frame, sound
 
 WITHIN = 10.0  # seconds in which a plugin that must wait for something has to come to its verdict
+SHORTEST_HIDDEN = 4  # letters: what is shorter stands in any sentence
 _LATE = Refuse(POLICY_TIMEOUT)
 
 
@@ -41,7 +42,24 @@ def _made(plugin: Plugin, ports: Ports) -> "Own":
         return Own(*made(plugin.class_, plugin.settings, ports))
     except BadPlugin as bad:  # the configuration's check could make it, in a process that began just then
         where = f"route {ports.route}: plugin {plugin.class_}"
-        raise ValueError(f"{where}: {bad}; code that has changed needs a restart") from bad
+        said = _discreet(str(bad), plugin.settings)
+        raise ValueError(f"{where}: {said}; code that has changed needs a restart") from bad
+
+
+def _discreet(text: str, settings: Any) -> str:
+    """Which of its settings are secret nobody knows: what an error quotes of them is not passed on (T25)."""
+    for value in sorted(_texts(settings), key=len, reverse=True):
+        if len(value) >= SHORTEST_HIDDEN:
+            text = text.replace(value, "(hidden)")
+    return text
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 class Own:

@@ -85,6 +85,15 @@ def test_it_gets_its_own_settings_or_the_plain_map() -> None:
     assert passes._ask.__self__.settings == {"any": ["thing"]}
 
 
+def test_T25_why_it_can_not_be_made_is_told_without_its_settings() -> None:
+    """The check could make it, and tells no more either: here is what changed since, such as a password."""
+    settings = {"key": "postgres://app:hunter2@db", "deeper": [{"password": "hunter2"}], "n": 7, "short": "a"}
+    with pytest.raises(ValueError, match=r"route orders: plugin .*:Unmade: .*KeyError") as refused:
+        built("after_auth", {"class": f"{OWN}:Unmade", "settings": settings})
+    assert "hunter2" not in str(refused.value) and "(hidden)" in str(refused.value)
+    assert "a restart" in str(refused.value)
+
+
 @pytest.mark.parametrize("verdict", [None, NO, TO_SIGN_IN])
 def test_a_verdict_is_taken_at_once_and_later(verdict: Outcome) -> None:
     assert judged(lambda exchange: verdict) is verdict
